@@ -1,0 +1,95 @@
+// Package deadletter defines the bus's dead-letter queue: where input that cannot become an event, and events that a bot
+// gave up on, are kept with the reason and the original bytes, until someone looks at them and writes them again.
+//
+// The original software dropped such input without a trace (W-D8); here nothing that was acknowledged is ever lost.
+package deadletter
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// Queue is the queue that holds the dead letters of the whole bus. It is an ordinary queue: readable, counted, replayable.
+const Queue = "rstreams.dlq"
+
+// SequencerBot is the bot id that the sequencer's dead letters carry.
+const SequencerBot = "rstreams-sequencer"
+
+// Reason says, in one word that programs may switch on, why a letter is dead.
+type Reason string
+
+// The reasons that the bus itself gives.
+const (
+	// ReasonRecord is an intake record in no known form.
+	ReasonRecord Reason = "unknown-record"
+	// ReasonCorrupt is a record whose compressed data breaks off or is damaged. Lines before the damage are events.
+	ReasonCorrupt Reason = "corrupt-record"
+	// ReasonLine is a line that is not a JSON object.
+	ReasonLine Reason = "bad-line"
+	// ReasonLineTooLong is a line over the limit. Raw holds its record.
+	ReasonLineTooLong Reason = "line-too-long"
+	// ReasonEvent is a line that is no event: bot, queue or payload is missing or not usable.
+	ReasonEvent Reason = "bad-event"
+	// ReasonPointer is a pointer record that contradicts itself or the bus.
+	ReasonPointer Reason = "bad-pointer"
+	// ReasonHandler is an event that a bot's handler refused.
+	ReasonHandler Reason = "handler"
+)
+
+// Letter is the payload of an event in Queue.
+type Letter struct {
+	Reason Reason `json:"reason"`
+	// Error is the fault in words.
+	Error string `json:"error"`
+	// Queue and Bot are where the input wanted to go and who wrote it, as far as that is known. For ReasonHandler Queue is
+	// the queue that was read and Bot the bot that refused.
+	Queue string `json:"queue,omitempty"`
+	Bot   string `json:"bot,omitempty"`
+	// Shard, Sequence and Line (from 1; 0 for the record as a whole) name the place in the intake.
+	Shard    string `json:"shard,omitempty"`
+	Sequence string `json:"sequence,omitempty"`
+	Line     int    `json:"line,omitempty"`
+	// EID is the id of the event that a handler refused, and Attempts how often it tried.
+	EID      string `json:"eid,omitempty"`
+	Attempts int    `json:"attempts,omitempty"`
+	// At is when the input arrived, or when the handler gave up, in ms.
+	At int64 `json:"at"`
+	// Raw holds the original bytes where they are UTF-8 text, else RawBytes does (base64 in JSON). Use SetRaw and Bytes.
+	Raw      string `json:"raw,omitempty"`
+	RawBytes []byte `json:"raw_base64,omitempty"`
+}
+
+// SetRaw keeps b, unchanged.
+func (l *Letter) SetRaw(b []byte) {
+	l.Raw, l.RawBytes = "", nil
+	if utf8.Valid(b) {
+		l.Raw = string(b)
+		return
+	}
+	l.RawBytes = b
+}
+
+// Bytes returns what SetRaw was given.
+func (l *Letter) Bytes() []byte {
+	if l.RawBytes != nil {
+		return l.RawBytes
+	}
+	return []byte(l.Raw)
+}
+
+// ErrNotLetter reports a payload that is no dead letter. Callers should leave the event where it is.
+var ErrNotLetter = errors.New("not a dead letter")
+
+// Parse reads the payload of an event of Queue.
+func Parse(payload []byte) (Letter, error) {
+	var l Letter
+	if err := json.Unmarshal(payload, &l); err != nil {
+		return Letter{}, fmt.Errorf("%w: %w", ErrNotLetter, err)
+	}
+	if l.Reason == "" {
+		return Letter{}, fmt.Errorf("%w: it has no reason", ErrNotLetter)
+	}
+	return l, nil
+}
