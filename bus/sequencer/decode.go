@@ -1,0 +1,376 @@
+package sequencer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/rstreams-go/rstreams/bus/chunk"
+	"github.com/rstreams-go/rstreams/bus/deadletter"
+	"github.com/rstreams-go/rstreams/bus/eid"
+	"github.com/rstreams-go/rstreams/bus/event"
+	"github.com/rstreams-go/rstreams/bus/ref"
+	"github.com/rstreams-go/rstreams/bus/store"
+)
+
+// Cursor is a place in a batch: before a record, or after some of its lines. The zero Cursor is the beginning.
+type Cursor struct {
+	record, lines int
+}
+
+func (c Cursor) end(b Batch) bool { return c.record >= len(b.Records) }
+
+// More tells whether b has records at or after the cursor.
+func (c Cursor) More(b Batch) bool { return !c.end(b) }
+
+// mark returns the intake mark of everything before c.
+func (c Cursor) mark(b Batch) string {
+	if c.lines > 0 {
+		return store.NewMark(b.Records[c.record].Sequence, c.lines)
+	}
+	if c.record == 0 {
+		return ""
+	}
+	return b.Records[c.record-1].Sequence
+}
+
+// decoder reads one group of a batch.
+type decoder struct {
+	seq   *Sequencer
+	batch Batch
+	// skip holds, for queues of which a part is published, the mark up to which it is.
+	skip map[string]string
+
+	out    *group
+	record *Record
+	line   event.Line
+	number int // of the current line in its record, from 1; 0 for the record as a whole
+	last   *stream
+	heads  map[string]string // of archive queues, looked up once a group
+	ctx    context.Context   // of the call of group that is running
+}
+
+// group decodes from the cursor on until the budget of text is spent or the batch ends.
+func (d *decoder) group(ctx context.Context, from Cursor) (*group, Cursor, error) {
+	d.ctx = ctx
+	d.out = newGroup(d.batch, from, &d.seq.cfg)
+	at := from
+	for text := 0; at.More(d.batch) && text < d.seq.cfg.GroupBytes; {
+		if err := ctx.Err(); err != nil {
+			return nil, at, context.Cause(ctx)
+		}
+		d.record = &d.batch.Records[at.record]
+		n, lines, err := d.readRecord(at.lines, d.seq.cfg.GroupBytes-text)
+		if err != nil {
+			return nil, at, err
+		}
+		text += n
+		if lines > 0 {
+			at.lines = lines
+			break
+		}
+		at = Cursor{record: at.record + 1}
+	}
+	d.out.to = at.mark(d.batch)
+	d.out.close()
+	return d.out, at, nil
+}
+
+// readRecord takes the lines of the current record after the first done ones. It returns the bytes of text taken and, when
+// the budget ended before the record, how many lines of the record are now done.
+func (d *decoder) readRecord(done, budget int) (taken, lines int, err error) {
+	d.number = 0
+	r, err := chunk.OpenRecord(d.record.Data)
+	if err != nil {
+		if done == 0 {
+			return 0, 0, d.dead(deadletter.ReasonRecord, err, d.record.Data)
+		}
+		return 0, 0, nil
+	}
+	defer r.Close() //nolint:errcheck // It only returns buffers to their pool.
+	text := chunk.NewLines(r, d.seq.cfg.MaxLine)
+	n := 0
+	for {
+		raw, err := text.Next()
+		if errors.Is(err, io.EOF) {
+			return taken, 0, nil
+		}
+		n++
+		if n <= done {
+			if err != nil && !errors.Is(err, chunk.ErrLineTooLong) {
+				return taken, 0, nil // The damage was reported with the lines before it.
+			}
+			continue
+		}
+		d.number = n
+		switch {
+		case err == nil:
+			err = d.take(raw)
+		case errors.Is(err, chunk.ErrLineTooLong):
+			err = d.dead(deadletter.ReasonLineTooLong, err, d.record.Data)
+			taken += len(d.record.Data)
+		default:
+			return taken, 0, d.dead(deadletter.ReasonCorrupt, err, d.record.Data)
+		}
+		if err != nil {
+			return taken, 0, err
+		}
+		if taken += len(raw); taken >= budget {
+			return taken, n, nil
+		}
+	}
+}
+
+// take routes one line. What is no event becomes a dead letter; an error is the storage's.
+func (d *decoder) take(raw []byte) error {
+	l := &d.line
+	if err := event.Scan(raw, l); err != nil {
+		return d.dead(deadletter.ReasonLine, err, raw)
+	}
+	if l.Command() != "" {
+		return d.command(raw)
+	}
+	if l.IsPointer() {
+		return d.pointer(raw)
+	}
+	st, err := d.stream()
+	if err != nil {
+		return d.dead(deadletter.ReasonEvent, err, raw)
+	}
+	if st == nil {
+		return nil
+	}
+	return st.append(l, d.record.Arrival)
+}
+
+var (
+	errNoBot       = errors.New("the event has no id: the bot that writes it must be named")
+	errNoPayload   = errors.New("the event has no payload, or one of null, false, 0, \"\", which the bus does not store")
+	errReserved    = errors.New("queues that end in /_archive or /_snapshot are written through pointer records only")
+	errTooMany     = fmt.Errorf("a pointer record may stand for at most %d events", eid.MaxCounter+1)
+	errForeign     = errors.New("the pointer names a blob outside this bus")
+	errArchiveBack = errors.New("the archive pointer overlaps what is archived")
+)
+
+// stream returns the stream that the scanned line belongs to, or nil where the line is to be dropped: it was published
+// before, or is configured away.
+func (d *decoder) stream() (*stream, error) {
+	l := &d.line
+	name, plain := l.QueueBytes()
+	snapshot := l.Snapshot()
+	if d.last != nil && plain && snapshot == 0 && string(name) == d.last.queue && d.skip == nil {
+		if l.HasPayload() && len(l.BotBytes()) > 0 && !l.Archive() && d.seq.skipBots == nil {
+			return d.last, nil
+		}
+	}
+	if len(l.BotBytes()) == 0 {
+		return nil, errNoBot
+	}
+	if !l.HasPayload() {
+		return nil, errNoPayload
+	}
+	if l.Archive() {
+		return nil, errReserved
+	}
+	queue, err := l.Queue()
+	if err != nil {
+		return nil, err
+	}
+	if err := ref.ValidateQueue(queue); err != nil {
+		return nil, err
+	}
+	if isReserved(queue) {
+		return nil, errReserved
+	}
+	if d.dropped(queue) {
+		return nil, nil
+	}
+	if snapshot != 0 {
+		queue += store.SnapshotSuffix
+	}
+	st := d.open(queue, snapshot)
+	if snapshot == 0 && st != nil {
+		d.last = st
+	}
+	return st, nil
+}
+
+func (d *decoder) dropped(queue string) bool {
+	return d.seq.skipQueues[queue] || d.seq.skipBots != nil && d.seq.skipBots[d.line.Bot()]
+}
+
+// open returns the stream for events of queue at the current place, nil when they were published before.
+func (d *decoder) open(queue string, snapshot int64) *stream {
+	mark := store.NewMark(d.record.Sequence, d.number)
+	if d.number == 0 {
+		mark = store.NewMark(d.record.Sequence, 1)
+	}
+	if d.skip != nil && store.CompareMarks(mark, d.skip[queue]) <= 0 {
+		d.out.repeats++
+		return nil
+	}
+	return d.out.stream(queue, snapshot, mark)
+}
+
+// pointer takes a line that stands for events in a blob.
+func (d *decoder) pointer(raw []byte) error {
+	p, err := chunk.ParsePointer(raw)
+	if err != nil {
+		return d.dead(deadletter.ReasonPointer, err, raw)
+	}
+	queue, err := d.line.Queue()
+	if err == nil {
+		err = ref.ValidateQueue(queue)
+	}
+	switch {
+	case err != nil:
+	case isReserved(queue):
+		err = errReserved
+	case p.Records > eid.MaxCounter+1:
+		err = errTooMany
+	case d.seq.cfg.Bucket != "" && p.Blob.Bucket != d.seq.cfg.Bucket:
+		err = errForeign
+	}
+	if err != nil {
+		return d.dead(deadletter.ReasonPointer, err, raw)
+	}
+	if d.dropped(queue) {
+		return nil
+	}
+	if p.Archive {
+		queue += store.ArchiveSuffix
+		repeat, err := d.archived(queue, &p)
+		if errors.Is(err, errArchiveBack) {
+			return d.dead(deadletter.ReasonPointer, err, raw)
+		}
+		if err != nil || repeat {
+			return err
+		}
+		d.heads[queue] = p.EndID
+	} else if p.Snapshot != 0 {
+		queue += store.SnapshotSuffix
+	}
+	if st := d.open(queue, p.Snapshot); st != nil {
+		st.appendPointer(p)
+	}
+	return nil
+}
+
+// archived checks an archive pointer against what is archived already (W-D5). A pointer that lies wholly before the archive's
+// end is a repeat; one that lies across it would hide or double events.
+func (d *decoder) archived(queue string, p *chunk.Pointer) (repeat bool, err error) {
+	head, known := d.heads[queue]
+	if !known {
+		row, err := d.seq.store.Queues.Get(d.ctx, queue)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return false, fmt.Errorf("sequencer: archive of %s: %w", queue, err)
+		}
+		head = row.Head
+		if d.heads == nil {
+			d.heads = map[string]string{}
+		}
+		d.heads[queue] = head
+	}
+	switch {
+	case p.EndID <= head:
+		d.out.repeats += p.Records
+		return true, nil
+	case p.StartID <= head:
+		return false, errArchiveBack
+	}
+	return false, nil
+}
+
+func isReserved(queue string) bool {
+	return hasSuffix(queue, store.ArchiveSuffix) || hasSuffix(queue, store.SnapshotSuffix)
+}
+
+func hasSuffix(s, suffix string) bool {
+	return len(s) >= len(suffix) && s[len(s)-len(suffix):] == suffix
+}
+
+// snapshotCommand is a registerSnapshot line (bus.md 2.5).
+type snapshotCommand struct {
+	Start json.RawMessage `json:"start"`
+	Next  json.RawMessage `json:"next"`
+}
+
+// command takes a bus command. Unknown ones are ignored (C16).
+func (d *decoder) command(raw []byte) error {
+	if d.line.Command() != "registerSnapshot" {
+		return nil
+	}
+	var c snapshotCommand
+	queue, err := d.line.Queue()
+	if err == nil {
+		err = ref.ValidateQueue(queue)
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &c)
+	}
+	start, err1 := commandTime(c.Start)
+	next, err2 := commandTime(c.Next)
+	if err := errors.Join(err, err1, err2); err != nil {
+		return d.dead(deadletter.ReasonEvent, fmt.Errorf("registerSnapshot: %w", err), raw)
+	}
+	d.out.snapshots = append(d.out.snapshots, snapshotRegistration{
+		queue: queue, start: eid.SnapshotPrefix + eid.MinutePath(start), next: eid.MinutePath(next),
+	})
+	return nil
+}
+
+// commandTime reads a time that is a number of ms or a date string.
+func commandTime(raw json.RawMessage) (int64, error) {
+	var ms float64
+	if err := json.Unmarshal(raw, &ms); err == nil {
+		return int64(ms), nil
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err == nil {
+		for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+			if t, err := time.Parse(layout, text); err == nil {
+				return t.UnixMilli(), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("want a time in ms or as ISO text, got %q", string(raw))
+}
+
+// dead keeps raw in the dead-letter queue. Everything in the letter comes from the input, so that a retry writes it again
+// exactly.
+func (d *decoder) dead(reason deadletter.Reason, cause error, raw []byte) error {
+	st := d.open(deadletter.Queue, 0)
+	if st == nil {
+		return nil
+	}
+	letter := deadletter.Letter{
+		Reason: reason, Error: cause.Error(), Shard: d.batch.Shard, Sequence: d.record.Sequence, Line: d.number, At: d.record.Arrival,
+	}
+	if reason == deadletter.ReasonEvent || reason == deadletter.ReasonPointer {
+		letter.Bot = d.line.Bot()
+		letter.Queue, _ = d.line.Queue() // A queue that cannot be told is what the letter is about.
+	}
+	letter.SetRaw(raw)
+	payload, err := json.Marshal(letter)
+	if err != nil {
+		return fmt.Errorf("sequencer: dead letter: %w", err)
+	}
+	e := event.Event{
+		Bot: deadletter.SequencerBot, Queue: deadletter.Queue, Payload: payload,
+		Timestamp: d.record.Arrival, SourceTimestamp: d.record.Arrival,
+	}
+	line, err := event.AppendLine(nil, &e, -1)
+	if err != nil {
+		return fmt.Errorf("sequencer: dead letter: %w", err)
+	}
+	var l event.Line
+	if err := event.Scan(line[:len(line)-1], &l); err != nil {
+		return fmt.Errorf("sequencer: dead letter: %w", err)
+	}
+	d.out.dead++
+	d.last = nil
+	return st.append(&l, d.record.Arrival)
+}

@@ -1,0 +1,233 @@
+package sequencer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/rstreams-go/rstreams/bus/chunk"
+	"github.com/rstreams-go/rstreams/bus/eid"
+	"github.com/rstreams-go/rstreams/bus/event"
+	"github.com/rstreams-go/rstreams/bus/store"
+)
+
+// group is what was decoded of a batch in one go: streams of events, cut into chunks, that have no ids yet.
+type group struct {
+	cfg     *Config
+	shard   string
+	arrival int64  // of its first record, in ms
+	to      string // intake mark of its end
+
+	streams   map[streamKey]*stream
+	order     []*stream
+	snapshots []snapshotRegistration
+	dead      int64
+	repeats   int64
+}
+
+// streamKey keeps the events of different snapshots of a queue apart (W-D6).
+type streamKey struct {
+	queue    string
+	snapshot int64
+}
+
+type snapshotRegistration struct{ queue, start, next string }
+
+func newGroup(b Batch, from Cursor, cfg *Config) *group {
+	g := &group{cfg: cfg, shard: b.Shard, streams: map[streamKey]*stream{}}
+	if from.More(b) {
+		g.arrival = b.Records[from.record].Arrival
+	}
+	return g
+}
+
+func (g *group) stream(queue string, snapshot int64, mark string) *stream {
+	key := streamKey{queue, snapshot}
+	st := g.streams[key]
+	if st == nil {
+		st = &stream{group: g, queue: queue, snapshot: snapshot, first: mark}
+		g.streams[key] = st
+		g.order = append(g.order, st)
+	}
+	return st
+}
+
+// close seals every stream.
+func (g *group) close() {
+	for _, st := range g.order {
+		st.seal()
+	}
+}
+
+// names returns the queues of the group, sorted: every retry publishes them in the same order.
+func (g *group) names() []string {
+	var names []string
+	for _, st := range g.order {
+		if !slices.Contains(names, st.queue) {
+			names = append(names, st.queue)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// of returns the streams of a queue, in order of their first event.
+func (g *group) of(queue string) []*stream {
+	var of []*stream
+	for _, st := range g.order {
+		if st.queue == queue {
+			of = append(of, st)
+		}
+	}
+	return of
+}
+
+// stream is the events of one queue (and snapshot) in a group.
+type stream struct {
+	group    *group
+	queue    string
+	snapshot int64
+	first    string // mark of the first event
+
+	chunks []planned
+	total  int64 // events in chunks
+	text   []byte
+	count  int // events in text
+	bots   []botStat
+	bot    int // of the last event
+}
+
+// planned is a chunk whose content is fixed and whose ids are not.
+type planned struct {
+	records, size int64
+	gzip          []byte
+	pointer       *chunk.Pointer
+	bots          []botStat
+}
+
+// botStat is what one bot wrote in one chunk.
+type botStat struct {
+	bot           string
+	units         int64
+	last          int64 // index of its last event in the chunk
+	source, stamp int64 // greatest source time and time, in ms
+}
+
+// append takes a scanned event.
+func (st *stream) append(l *event.Line, arrival int64) error {
+	bot := l.BotBytes()
+	if st.bot >= len(st.bots) || st.bots[st.bot].bot != string(bot) {
+		st.bot = slices.IndexFunc(st.bots, func(b botStat) bool { return b.bot == string(bot) })
+		if st.bot < 0 {
+			st.bot = len(st.bots)
+			st.bots = append(st.bots, botStat{bot: string(bot)})
+		}
+	}
+	b := &st.bots[st.bot]
+	stamp, ok := l.Timestamp()
+	if !ok {
+		stamp = arrival
+	}
+	source, ok := l.SourceTimestamp()
+	if !ok {
+		source = stamp
+	}
+	b.units += l.Units()
+	b.last = int64(st.count)
+	b.source, b.stamp = max(b.source, source), max(b.stamp, stamp)
+
+	if st.text == nil {
+		st.text = textPool.get()
+	}
+	st.text = l.AppendStored(st.text, strings.TrimSuffix(st.queue, store.SnapshotSuffix), st.count, arrival)
+	st.count++
+	if len(st.text) >= st.group.cfg.ChunkBytes || st.count >= st.group.cfg.ChunkRecords {
+		st.seal()
+	}
+	return nil
+}
+
+// appendPointer takes events that lie in a blob, after those before it.
+func (st *stream) appendPointer(p chunk.Pointer) {
+	st.seal()
+	pl := planned{records: p.Records, size: p.Size, pointer: &p}
+	for bot, s := range p.Stats {
+		pl.bots = append(pl.bots, botStat{bot: bot, units: s.Units, last: pointerLast(&p, s), source: s.Start, stamp: s.End})
+	}
+	slices.SortFunc(pl.bots, func(a, b botStat) int { return strings.Compare(a.bot, b.bot) })
+	st.chunks = append(st.chunks, pl)
+	st.total += p.Records
+}
+
+// seal closes the chunk in work. Where chunks end depends on their content alone (rule 4).
+func (st *stream) seal() {
+	if st.count == 0 {
+		return
+	}
+	st.chunks = append(st.chunks, planned{
+		records: int64(st.count), size: int64(len(st.text)), gzip: chunk.AppendGzip(nil, st.text), bots: st.bots,
+	})
+	st.total += int64(st.count)
+	textPool.put(st.text)
+	st.text, st.count, st.bots, st.bot = nil, 0, nil, 0
+}
+
+// numbered is a stream's chunks with their ids.
+type numbered struct {
+	chunks []store.Chunk
+	last   string
+	stats  []store.Produced
+}
+
+// number gives the stream's chunks their ids: the events count from 0 in intake order (rule 3), under the grant's base, and
+// under the next ms once the counter is full (W-D7). It is a pure function. prev is the id before the first chunk.
+func (st *stream) number(base int64, prev string) (numbered, error) {
+	var out numbered
+	counter := 0
+	for i := range st.chunks {
+		pl := &st.chunks[i]
+		c := store.Chunk{
+			Queue: st.queue, Records: pl.records, Size: pl.size, Gzip: pl.gzip, GzipSize: int64(len(pl.gzip)),
+			Snapshot: st.snapshot, Prev: prev,
+		}
+		if p := pl.pointer; p != nil {
+			c.Blob, c.Offsets, c.GzipSize = &p.Blob, p.Offsets, p.GzipSize
+			c.Creator, c.Timestamp, c.SourceTimestamp, c.Archive = p.Creator, p.Timestamp, p.SourceTimestamp, p.Archive
+		}
+		var first eid.ID
+		if c.Archive {
+			c.Start, c.End, c.Prev = pl.pointer.StartID, pl.pointer.EndID, ""
+		} else {
+			if int64(counter)+pl.records > eid.MaxCounter+1 {
+				base, counter = base+1, 0
+			}
+			var err error
+			if first, err = st.id(base, counter); err != nil {
+				return numbered{}, err
+			}
+			last, err := first.Add(int(pl.records - 1))
+			if err != nil {
+				return numbered{}, fmt.Errorf("queue %s: %w", st.queue, err)
+			}
+			c.Start, c.End = first.String(), last.String()
+			counter += int(pl.records)
+		}
+		if ttl := st.group.cfg.TTL; ttl > 0 && !c.Archive && st.snapshot == 0 {
+			c.Expires = (st.group.arrival + ttl.Milliseconds()) / 1000
+		}
+		out.add(st.queue, c, pl.bots, first, base)
+		prev = c.End
+	}
+	return out, nil
+}
+
+func (st *stream) id(base int64, counter int) (eid.ID, error) {
+	id, err := eid.New(base, counter)
+	if err != nil {
+		return id, fmt.Errorf("queue %s: %w", st.queue, err)
+	}
+	if st.snapshot != 0 {
+		id.Path = eid.MinutePath(st.snapshot)
+	}
+	return id, nil
+}

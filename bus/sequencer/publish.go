@@ -1,0 +1,299 @@
+package sequencer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rstreams-go/rstreams/bus/deadletter"
+	"github.com/rstreams-go/rstreams/bus/eid"
+	"github.com/rstreams-go/rstreams/bus/store"
+)
+
+// publication is a prepared group on its way into the store.
+type publication struct {
+	seq     *Sequencer
+	p       *Prepared
+	pending []string // queues not yet published, sorted
+	result  Result
+}
+
+// unit is the publication of one queue.
+type unit struct {
+	queue  string
+	grant  store.Grant
+	busy   time.Duration // over 0: another owner holds the queue for so long
+	out    numbered
+	failed error
+}
+
+// errLease ends work that would outlast its claim.
+var errLease = errors.New("the claim on a queue is about to end; a smaller batch or a longer lease is needed")
+
+// run claims every pending queue, and publishes those it gets. Nothing is held while it waits, so sequencers cannot block each
+// other for ever.
+func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (wait time.Duration, err error) {
+	cfg := &pub.seq.cfg
+	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Lease/10*9, errLease)
+	defer cancel()
+
+	units := make([]unit, len(pub.pending))
+	for i, queue := range pub.pending {
+		units[i].queue = queue
+	}
+	err = each(ctx, parallel, units, func(ctx context.Context, u *unit) error { return pub.claim(ctx, st, u) })
+	if err != nil {
+		return 0, err
+	}
+	var held []string
+	granted := units[:0]
+	for _, u := range units {
+		if u.busy > 0 {
+			held = append(held, u.queue)
+			wait = max(wait, u.busy)
+			continue
+		}
+		granted = append(granted, u)
+	}
+	for i := range granted {
+		if err := pub.number(ctx, st, &granted[i]); err != nil {
+			return 0, err
+		}
+	}
+	if err := pub.put(ctx, st, granted); err != nil {
+		return 0, err
+	}
+	err = each(ctx, parallel, granted, func(ctx context.Context, u *unit) error { return pub.advance(ctx, st, u) })
+	lost, doneErr := pub.finish(ctx, st, granted)
+	if err = errors.Join(err, doneErr); err != nil {
+		return 0, err
+	}
+	pub.pending = append(held, lost...)
+	if len(pub.pending) > 0 {
+		return max(min(wait, time.Second), time.Millisecond), nil
+	}
+	for _, s := range pub.p.group.snapshots {
+		if err := st.Queues.SetSnapshot(ctx, s.queue, s.start, s.next); err != nil {
+			return 0, fmt.Errorf("sequencer: snapshot of %s: %w", s.queue, err)
+		}
+	}
+	return 0, nil
+}
+
+// each runs fn for every unit, at most parallel at once, and returns the first error after all have ended.
+func each(ctx context.Context, parallel int, units []unit, fn func(context.Context, *unit) error) error {
+	if parallel <= 1 || len(units) <= 1 {
+		for i := range units {
+			if err := fn(ctx, &units[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for i := range units {
+		g.Go(func() error { return fn(ctx, &units[i]) })
+	}
+	return g.Wait()
+}
+
+func (pub *publication) claim(ctx context.Context, st store.Store, u *unit) error {
+	cfg, g := &pub.seq.cfg, pub.p.group
+	owner := cfg.Owner
+	if owner == "" {
+		owner = g.shard
+	}
+	if cfg.OwnPerBatch {
+		owner += ":" + pub.p.batch.Records[0].Sequence
+	}
+	now := cfg.Now().UnixMilli()
+	var err error
+	u.grant, err = st.Queues.Claim(ctx, store.Claim{
+		Queue: u.queue, Owner: owner, Shard: g.shard, First: g.of(u.queue)[0].first,
+		Arrival: g.arrival, Now: now, Lease: cfg.Lease.Milliseconds(),
+	})
+	var leased *store.LeasedError
+	if errors.As(err, &leased) {
+		u.busy = time.Duration(max(leased.Until-now, 1)) * time.Millisecond
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sequencer: claim of queue %s: %w", u.queue, err)
+	}
+	return nil
+}
+
+// number gives the unit's chunks their ids and removes what crashed attempts left in their way (rule 8).
+func (pub *publication) number(ctx context.Context, st store.Store, u *unit) error {
+	streams := pub.p.group.of(u.queue)
+	var total int64
+	for _, s := range streams {
+		total += s.total
+	}
+	if g := pub.p.group; u.grant.Through != "" && store.CompareMarks(streams[0].first, u.grant.Through) <= 0 {
+		pub.result.Repeats += total
+		streams = nil
+		if store.CompareMarks(g.to, u.grant.Through) > 0 {
+			// Only a part was published: the rest is cut and numbered by itself.
+			again, err := pub.seq.prepare(ctx, pub.p.batch, pub.p.from, map[string]string{u.queue: u.grant.Through})
+			if err != nil {
+				return err
+			}
+			streams = again.group.of(u.queue)
+			for _, s := range streams {
+				pub.result.Repeats -= s.total
+			}
+		}
+	}
+	prev := u.grant.Head
+	for _, s := range streams {
+		n, err := s.number(u.grant.Base, prev)
+		if err != nil {
+			return fmt.Errorf("sequencer: %w", err)
+		}
+		u.out.chunks = append(u.out.chunks, n.chunks...)
+		u.out.stats = mergeStats(u.out.stats, n.stats)
+		if u.out.last == "" || store.LaterHead(u.queue, n.last, u.out.last) {
+			u.out.last = n.last
+		}
+		prev = n.last
+	}
+	if u.grant.Dirty {
+		return pub.sweep(ctx, st, u)
+	}
+	return nil
+}
+
+// sweep deletes chunks above the head that are not this unit's own: no one published them, and no one ever will.
+func (pub *publication) sweep(ctx context.Context, st store.Store, u *unit) error {
+	const beyond = "z0" // Above every id, as '0' follows '/'.
+	own := make(map[string]bool, len(u.out.chunks))
+	for _, c := range u.out.chunks {
+		own[c.End] = true
+	}
+	after := u.grant.Head
+	if hasSuffix(u.queue, store.SnapshotSuffix) {
+		after = "" // Their order of publication is not that of their ids.
+	}
+	for {
+		page, err := st.Chunks.Query(ctx, u.queue, after, beyond, 0, 0)
+		if err != nil {
+			return fmt.Errorf("sequencer: leftovers of queue %s: %w", u.queue, err)
+		}
+		var ends []string
+		for _, c := range page.Chunks {
+			after = c.End
+			if !own[c.End] && store.LaterHead(u.queue, c.End, u.grant.Head) {
+				ends = append(ends, c.End)
+			}
+		}
+		if len(ends) > 0 {
+			pub.seq.cfg.Logger.WarnContext(ctx, "removing unpublished chunks of a crashed attempt",
+				"queue", u.queue, "head", u.grant.Head, "chunks", len(ends))
+			if err := st.Chunks.Delete(ctx, u.queue, ends); err != nil {
+				return fmt.Errorf("sequencer: leftovers of queue %s: %w", u.queue, err)
+			}
+		}
+		if !page.More {
+			return nil
+		}
+	}
+}
+
+// put writes the chunks of all queues together, so that a backend can share its requests among them (rule 5). Queues of which
+// a chunk failed are marked; the others go on.
+func (pub *publication) put(ctx context.Context, st store.Store, units []unit) error {
+	var chunks []store.Chunk
+	var owner []int
+	for i := range units {
+		for _, c := range units[i].out.chunks {
+			chunks = append(chunks, c)
+			owner = append(owner, i)
+		}
+	}
+	if len(chunks) == 0 {
+		return nil
+	}
+	err := st.Chunks.Put(ctx, chunks)
+	var batch *store.BatchError
+	if errors.As(err, &batch) {
+		for _, it := range batch.Items {
+			u := &units[owner[it.Index]]
+			u.failed = fmt.Errorf("sequencer: chunk of queue %s: %w", u.queue, it.Err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sequencer: chunks: %w", err)
+	}
+	return nil
+}
+
+// errLost marks a unit whose claim another sequencer took over.
+var errLost = errors.New("the claim was lost")
+
+// advance publishes a unit whose chunks are all written. Without chunks it only gives the claim back.
+func (pub *publication) advance(ctx context.Context, st store.Store, u *unit) error {
+	if u.failed != nil {
+		return nil
+	}
+	err := st.Queues.Advance(ctx, store.Advance{
+		Queue: u.queue, Fence: u.grant.Fence, Head: u.out.last,
+		Shard: pub.p.group.shard, Through: pub.p.group.to, Now: pub.seq.cfg.Now().UnixMilli(),
+	})
+	switch {
+	case errors.Is(err, store.ErrConflict):
+		u.failed = errLost // The one who took over has swept our chunks away: claim again, with new ids (rule 7).
+	case err != nil:
+		u.failed = fmt.Errorf("sequencer: head of queue %s: %w", u.queue, err)
+	case hasSuffix(u.queue, store.ArchiveSuffix) && u.out.last != "":
+		queue := u.queue[:len(u.queue)-len(store.ArchiveSuffix)]
+		if err := st.Queues.SetArchive(ctx, queue, u.out.last); err != nil {
+			u.failed = fmt.Errorf("sequencer: archive end of %s: %w", queue, err)
+		}
+	}
+	return nil
+}
+
+// finish accounts for what was published, and returns the queues whose claims were lost.
+func (pub *publication) finish(ctx context.Context, st store.Store, units []unit) (lost []string, err error) {
+	var stats []store.Produced
+	for i := range units {
+		u := &units[i]
+		switch {
+		case errors.Is(u.failed, errLost):
+			lost = append(lost, u.queue)
+		case u.failed != nil:
+			err = errors.Join(err, u.failed)
+		case u.out.last != "":
+			var records int64
+			for _, c := range u.out.chunks {
+				records += c.Records
+			}
+			pub.result.Events += records
+			if u.queue == deadletter.Queue {
+				pub.result.DeadLetters += records
+			}
+			if pub.result.Heads == nil {
+				pub.result.Heads = map[string]string{}
+			}
+			pub.result.Heads[u.queue] = eid.Max(pub.result.Heads[u.queue], u.out.last)
+			stats = mergeStats(stats, u.out.stats)
+		}
+	}
+	if len(stats) == 0 {
+		return lost, err
+	}
+	if statErr := st.Bots.Produced(ctx, stats); statErr != nil {
+		if st.Atomic == nil && pub.seq.store.Atomic != nil {
+			return lost, errors.Join(err, fmt.Errorf("sequencer: producer statistics: %w", statErr))
+		}
+		// The events are published; statistics are only as good as the next batch of the same bot.
+		pub.seq.cfg.Logger.WarnContext(ctx, "producer statistics not written", "error", statErr)
+	}
+	return lost, err
+}

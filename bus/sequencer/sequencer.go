@@ -1,0 +1,259 @@
+// Package sequencer turns intake records into a queue's numbered, readable events.
+//
+// It is the one place where event ids are given, and follows the ten rules of bus.md 5.5. A batch of records is decoded as a
+// stream, cut into groups of bounded size, and each group is published queue by queue:
+//
+//	claim the queue (a base for the ids, a fence)  ->  remove leftovers of crashed attempts  ->  write the chunks
+//	->  advance the head (on condition of the fence)  ->  record what of the intake is now published
+//
+// The head and the mark of the intake move in one write, so that a record that is delivered again, alone or in a batch cut
+// otherwise, is recognised and numbered once. What goes into a chunk, and which counter an event gets, depends on nothing but
+// the records and the stored state: no timers, no clock, no order of goroutines.
+package sequencer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/rstreams-go/rstreams/bus/store"
+)
+
+// Record is one intake record.
+type Record struct {
+	// Sequence is its decimal sequence number; it grows within a shard.
+	Sequence string
+	// Arrival is when the intake took it, in ms.
+	Arrival int64
+	// Data holds events in one of the forms of bus.md 2.4.
+	Data []byte
+}
+
+// Batch is a run of records of one shard, in order.
+type Batch struct {
+	// Shard names the shard. "" stands for an intake that never delivers a record twice; nothing is then remembered of it.
+	Shard   string
+	Records []Record
+}
+
+// Config tunes a Sequencer. The zero value is usable.
+type Config struct {
+	// Owner is who claims queues; "" means the batch's shard, which is right where a shard has one batch in work at a
+	// time, because the retry of a crashed batch then need not wait for its lease. OwnPerBatch adds the batch's first
+	// sequence number, for event source mappings with a parallelization factor over 1.
+	Owner       string
+	OwnPerBatch bool
+	// Lease is how long a claim lasts; 0 means 60 s. Writing stops after nine tenths of it.
+	Lease time.Duration
+	// TTL is how long events stay in the index; 0 means 7 days, less than 0 for ever.
+	TTL time.Duration
+	// ChunkBytes and ChunkRecords close a chunk once reached; 0 means 204800 bytes and 2000 events, as the original.
+	ChunkBytes, ChunkRecords int
+	// GroupBytes is how much decoded text is in work at a time; 0 means 8 MiB.
+	GroupBytes int
+	// MaxLine is the longest line that can be an event, in bytes; 0 means 16 MiB. Longer ones become dead letters.
+	MaxLine int
+	// Parallel is how many queues are claimed and advanced at once; 0 means 16. Inside a transaction it is 1.
+	Parallel int
+	// Bucket is the only bucket that pointer records may name; "" accepts any (W-O1).
+	Bucket string
+	// SkipQueues and SkipBots name events to drop for good.
+	SkipQueues, SkipBots []string
+	// Now is the clock for leases and timestamps of heads; nil means time.Now.
+	Now func() time.Time
+	// OnPublish, if set, is called after each publication that is durable, with the queue and its head, from the
+	// goroutine that called Process or Commit. It must not block.
+	OnPublish func(queue, head string)
+	// Logger gets what an operator should know; nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// Sequencer publishes batches. It holds no state between calls and is safe for concurrent use as far as Config.Owner tells
+// concurrent batches apart.
+type Sequencer struct {
+	store      store.Store
+	cfg        Config
+	skipQueues map[string]bool
+	skipBots   map[string]bool
+}
+
+// New returns a sequencer that publishes into st.
+func New(st store.Store, cfg Config) *Sequencer {
+	setDefault(&cfg.Lease, 60*time.Second)
+	setDefault(&cfg.TTL, 7*24*time.Hour)
+	setDefault(&cfg.ChunkBytes, 200<<10)
+	setDefault(&cfg.ChunkRecords, 2000)
+	setDefault(&cfg.GroupBytes, 8<<20)
+	setDefault(&cfg.MaxLine, 16<<20)
+	setDefault(&cfg.Parallel, 16)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Sequencer{store: st, cfg: cfg, skipQueues: set(cfg.SkipQueues), skipBots: set(cfg.SkipBots)}
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func set(names []string) map[string]bool {
+	if len(names) == 0 {
+		return nil
+	}
+	m := make(map[string]bool, len(names))
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}
+
+// Result tells what became of a batch.
+type Result struct {
+	// Done is the number of records, from the first, of which everything is published.
+	Done int
+	// Events counts the events published by this call, DeadLetters those among them in the dead-letter queue, and Repeats
+	// events that had been published before.
+	Events, DeadLetters, Repeats int64
+	// Heads holds the new head of each queue that was published to.
+	Heads map[string]string
+}
+
+func (r *Result) add(o Result) {
+	r.Done = o.Done
+	r.Events += o.Events
+	r.DeadLetters += o.DeadLetters
+	r.Repeats += o.Repeats
+	if r.Heads == nil {
+		r.Heads = o.Heads
+		return
+	}
+	for q, h := range o.Heads {
+		r.Heads[q] = h
+	}
+}
+
+// Process publishes a batch. Input that is no event becomes a dead letter and never an error (rule 9). After an error,
+// Result.Done records are published for good, and the rest may be processed again, in a batch of any cut, without loss or
+// repetition. Process waits while other owners hold queues of the batch.
+func (s *Sequencer) Process(ctx context.Context, b Batch) (Result, error) {
+	var total Result
+	for at := (Cursor{}); !at.end(b); {
+		p, err := s.Prepare(ctx, b, at)
+		if err != nil {
+			return total, err
+		}
+		r, err := s.Commit(ctx, p)
+		if err != nil {
+			return total, err
+		}
+		total.add(r)
+		at = p.Next
+	}
+	total.Done = len(b.Records)
+	return total, nil
+}
+
+// Prepared is a group of decoded and compressed events, ready to be numbered and published. It belongs to the sequencer that
+// made it and is committed once.
+type Prepared struct {
+	// Next is where the batch continues.
+	Next Cursor
+
+	batch Batch
+	from  Cursor
+	group *group
+}
+
+// Prepare does the part of a group's work that needs no claim: decoding, cutting, compression, and the upload of chunks that
+// are too large to be items. Groups may be prepared ahead, but must be committed in order. An error is the storage's or the
+// context's; nothing is published then.
+func (s *Sequencer) Prepare(ctx context.Context, b Batch, from Cursor) (*Prepared, error) {
+	if err := checkBatch(b); err != nil {
+		return nil, err
+	}
+	return s.prepare(ctx, b, from, nil)
+}
+
+func (s *Sequencer) prepare(ctx context.Context, b Batch, from Cursor, skip map[string]string) (*Prepared, error) {
+	d := decoder{seq: s, batch: b, skip: skip}
+	g, next, err := d.group(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.upload(ctx, g); err != nil {
+		return nil, err
+	}
+	return &Prepared{Next: next, batch: b, from: from, group: g}, nil
+}
+
+// checkBatch refuses batches whose order could not be told, which no intake delivers.
+func checkBatch(b Batch) error {
+	if b.Shard == "" {
+		return nil
+	}
+	for i := 1; i < len(b.Records); i++ {
+		if store.CompareMarks(b.Records[i-1].Sequence, b.Records[i].Sequence) >= 0 {
+			return fmt.Errorf("%w: sequence numbers %s, %s of shard %s do not grow", store.ErrInvalid,
+				b.Records[i-1].Sequence, b.Records[i].Sequence, b.Shard)
+		}
+	}
+	return nil
+}
+
+// Commit numbers and publishes a prepared group, in one transaction where the store has them. While another owner holds a
+// queue of the group, it waits.
+func (s *Sequencer) Commit(ctx context.Context, p *Prepared) (Result, error) {
+	pub := publication{seq: s, p: p, pending: p.group.names(), result: Result{Repeats: p.group.repeats}}
+	for {
+		wait, err := s.attempt(ctx, &pub)
+		if err != nil {
+			return Result{}, err
+		}
+		if wait == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return Result{}, context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+	pub.result.Done = p.Next.record
+	if s.cfg.OnPublish != nil {
+		for queue, head := range pub.result.Heads {
+			s.cfg.OnPublish(queue, head)
+		}
+	}
+	return pub.result, nil
+}
+
+// attempt publishes what it can get hold of. A wait over 0 means that queues are left, held by others.
+func (s *Sequencer) attempt(ctx context.Context, pub *publication) (wait time.Duration, err error) {
+	if s.store.Atomic == nil {
+		return pub.run(ctx, s.store, s.cfg.Parallel)
+	}
+	whole := *pub
+	err = s.store.Atomic(ctx, func(ctx context.Context, tx store.Store) error {
+		*pub = whole
+		wait, err = pub.run(ctx, tx, 1)
+		if err == nil && wait > 0 {
+			return errHeld // A transaction must not wait: it is undone and tried anew.
+		}
+		return err
+	})
+	if errors.Is(err, errHeld) {
+		*pub = whole
+		return wait, nil
+	}
+	return 0, err
+}
+
+var errHeld = errors.New("a queue is held by another sequencer")

@@ -1,0 +1,71 @@
+package sequencer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/rstreams-go/rstreams/bus/chunk"
+	"github.com/rstreams-go/rstreams/bus/eid"
+	"github.com/rstreams-go/rstreams/bus/store"
+)
+
+// upload moves chunks that are too large for an item into blobs (rule 5, W-P2). The key follows from the content and its place
+// in the intake, so that a retry replaces the blob of the attempt before.
+func (s *Sequencer) upload(ctx context.Context, g *group) error {
+	n := 0
+	for _, st := range g.order {
+		for i := range st.chunks {
+			pl := &st.chunks[i]
+			if len(pl.gzip) <= store.MaxInlineItem {
+				continue
+			}
+			n++
+			size := int64(len(pl.gzip))
+			blob, _, err := s.store.Blobs.Put(ctx, blobKey(g, st, n, pl.gzip), bytes.NewReader(pl.gzip))
+			if err != nil {
+				return fmt.Errorf("sequencer: chunk of queue %s as a blob: %w", st.queue, err)
+			}
+			pl.pointer = &chunk.Pointer{
+				Queue: st.queue, Blob: blob, GzipSize: size, Size: pl.size, Records: pl.records,
+				Offsets: []store.Offset{{
+					Event: st.queue, Start: 0, End: pl.records - 1, Records: pl.records, Size: pl.size, GzipSize: size,
+				}},
+			}
+			pl.gzip = nil
+		}
+	}
+	return nil
+}
+
+func blobKey(g *group, st *stream, n int, content []byte) string {
+	id := uuid.New()
+	if g.shard != "" {
+		sum := sha256.Sum256(content)
+		id = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s\n%s\n%s\n%d\n%x", g.shard, st.queue, st.first, n, sum))
+	}
+	return fmt.Sprintf("bus/%s/%s%d-%07d-%s.gz", st.queue, eid.MinutePath(g.arrival), g.arrival, n, id)
+}
+
+// buffers is a pool of text buffers.
+type buffers struct{ pool sync.Pool }
+
+var textPool buffers
+
+func (b *buffers) get() []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return (*p)[:0]
+	}
+	return make([]byte, 0, 4<<10)
+}
+
+// put gives a buffer back, unless it is so small that it is not worth keeping or so large that it would pin memory.
+func (b *buffers) put(text []byte) {
+	if c := cap(text); c >= 64<<10 && c <= 1<<20 {
+		b.pool.Put(&text)
+	}
+}
