@@ -7,7 +7,7 @@
 // The date path is the UTC minute of ms, ms is the epoch in milliseconds with 13 digits, and counter has exactly seven
 // digits. The part before '-' is the prefix (all events of one sequenced batch share it), the part after it numbers the
 // events of the batch from 0. A position is any prefix of an id ("z/", "z/2026/11/21"), an id, or an id followed by one
-// space, which means "strictly after". Positions are ordered as plain bytes; on the alphabet that Validate accepts, that
+// space, which means "strictly after". Positions are ordered as plain bytes; on the alphabet that ValidatePosition accepts, that
 // order equals the order of DynamoDB and both string orders of the Node SDK (bus.md 2.2, sdk.md 2.4).
 package eid
 
@@ -71,12 +71,14 @@ func New(ms int64, counter int) (ID, error) {
 	return ID{Path: MinutePath(ms), Millis: ms, Counter: counter}, nil
 }
 
-// MinutePath returns "z/YYYY/MM/DD/HH/mm/" of ms (epoch milliseconds, UTC).
+// MinutePath returns "z/YYYY/MM/DD/HH/mm/" of ms (epoch milliseconds, UTC). It is meant for the years 0 to 9999.
 func MinutePath(ms int64) string {
 	return time.UnixMilli(ms).UTC().Format("z/2006/01/02/15/04/")
 }
 
 // Parse reads a full event id. Text with a "_snapshot/" prefix or with a trailing space is not a full id.
+// The path must have the form of a minute but need not be the minute of the milliseconds, because the ids of a snapshot
+// keep the snapshot's minute; see Consistent. What Parse accepts, String writes back unchanged.
 // The error wraps ErrInvalid.
 func Parse(s string) (ID, error) {
 	slash := strings.LastIndexByte(s, '/')
@@ -87,7 +89,8 @@ func Parse(s string) (ID, error) {
 	ms, err1 := parseDigits(s[slash+1 : dash])
 	counter, err2 := parseDigits(s[dash+1:])
 	path := s[:slash+1]
-	if err1 != nil || err2 != nil || !validPath(path) {
+	// A leading zero would be lost on the way through Millis, and the id with it.
+	if err1 != nil || err2 != nil || ms < minMillis || !validPath(path) {
 		return ID{}, fmt.Errorf("%w: %q, want z/YYYY/MM/DD/HH/mm/<ms>-<7 digits>", ErrInvalid, s)
 	}
 	return ID{Path: path, Millis: ms, Counter: int(counter)}, nil
@@ -136,8 +139,12 @@ func (id ID) String() string {
 	return string(AppendCounter(append(b, '-'), id.Counter))
 }
 
-// AppendCounter appends the seven digits of counter, which must lie in 0..MaxCounter, to b.
+// AppendCounter appends the seven digits of counter to b. A counter outside 0..MaxCounter, which New and Add never give,
+// is written in full: text that is no id and that every check refuses, never the id of another event.
 func AppendCounter(b []byte, counter int) []byte {
+	if counter < 0 || counter > MaxCounter {
+		return strconv.AppendInt(b, int64(counter), 10)
+	}
 	var d [counterDigits]byte
 	for i := counterDigits - 1; i >= 0; i-- {
 		d[i] = byte('0' + counter%10)
@@ -154,6 +161,10 @@ func (id ID) Add(n int) (ID, error) {
 	id.Counter += n
 	return id, nil
 }
+
+// Consistent tells whether the path is the UTC minute of the milliseconds, which holds for every stored id but those of
+// snapshots (bus.md C21).
+func (id ID) Consistent() bool { return id.Path == MinutePath(id.Millis) }
 
 // Time returns the base of the id's batch.
 func (id ID) Time() time.Time { return time.UnixMilli(id.Millis).UTC() }

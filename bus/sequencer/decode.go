@@ -40,6 +40,7 @@ func (c Cursor) mark(b Batch) string {
 // decoder reads one group of a batch.
 type decoder struct {
 	seq   *Sequencer
+	store store.Store
 	batch Batch
 	// skip holds, for queues of which a part is published, the mark up to which it is.
 	skip map[string]string
@@ -264,7 +265,7 @@ func (d *decoder) pointer(raw []byte) error {
 func (d *decoder) archived(queue string, p *chunk.Pointer) (repeat bool, err error) {
 	head, known := d.heads[queue]
 	if !known {
-		row, err := d.seq.store.Queues.Get(d.ctx, queue)
+		row, err := d.store.Queues.Get(d.ctx, queue)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return false, fmt.Errorf("sequencer: archive of %s: %w", queue, err)
 		}

@@ -139,7 +139,7 @@ func (pub *publication) number(ctx context.Context, st store.Store, u *unit) err
 		streams = nil
 		if store.CompareMarks(g.to, u.grant.Through) > 0 {
 			// Only a part was published: the rest is cut and numbered by itself.
-			again, err := pub.seq.prepare(ctx, pub.p.batch, pub.p.from, map[string]string{u.queue: u.grant.Through})
+			again, err := pub.seq.prepare(ctx, st, pub.p.batch, pub.p.from, map[string]string{u.queue: u.grant.Through})
 			if err != nil {
 				return err
 			}

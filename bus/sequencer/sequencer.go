@@ -179,16 +179,17 @@ func (s *Sequencer) Prepare(ctx context.Context, b Batch, from Cursor) (*Prepare
 	if err := checkBatch(b); err != nil {
 		return nil, err
 	}
-	return s.prepare(ctx, b, from, nil)
+	return s.prepare(ctx, s.store, b, from, nil)
 }
 
-func (s *Sequencer) prepare(ctx context.Context, b Batch, from Cursor, skip map[string]string) (*Prepared, error) {
-	d := decoder{seq: s, batch: b, skip: skip}
+// prepare works on st, which inside a transaction is its view: the store itself would wait for the transaction to end.
+func (s *Sequencer) prepare(ctx context.Context, st store.Store, b Batch, from Cursor, skip map[string]string) (*Prepared, error) {
+	d := decoder{seq: s, store: st, batch: b, skip: skip}
 	g, next, err := d.group(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.upload(ctx, g); err != nil {
+	if err := upload(ctx, st, g); err != nil {
 		return nil, err
 	}
 	return &Prepared{Next: next, batch: b, from: from, group: g}, nil

@@ -16,7 +16,7 @@ import (
 
 // upload moves chunks that are too large for an item into blobs (rule 5, W-P2). The key follows from the content and its place
 // in the intake, so that a retry replaces the blob of the attempt before.
-func (s *Sequencer) upload(ctx context.Context, g *group) error {
+func upload(ctx context.Context, to store.Store, g *group) error {
 	n := 0
 	for _, st := range g.order {
 		for i := range st.chunks {
@@ -26,7 +26,7 @@ func (s *Sequencer) upload(ctx context.Context, g *group) error {
 			}
 			n++
 			size := int64(len(pl.gzip))
-			blob, _, err := s.store.Blobs.Put(ctx, blobKey(g, st, n, pl.gzip), bytes.NewReader(pl.gzip))
+			blob, _, err := to.Blobs.Put(ctx, blobKey(g, st, n, pl.gzip), bytes.NewReader(pl.gzip))
 			if err != nil {
 				return fmt.Errorf("sequencer: chunk of queue %s as a blob: %w", st.queue, err)
 			}

@@ -78,7 +78,7 @@ type Grant struct {
 	// Through is the Mark up to which this shard's events are published already: later deliveries of them are repeats.
 	Through string
 	// Dirty tells that chunks above Head may exist that no one published. The owner must delete those that are not its
-	// own before it publishes.
+	// own before it publishes, and all of them before it releases the claim: the next grant will not tell of them again.
 	Dirty bool
 }
 

@@ -107,40 +107,45 @@ create table positions(
 
 create table settings(id text primary key, value text not null) without rowid;
 create table locks(name text primary key, owner text not null, expires integer not null) without rowid;
-create table blobs(key text primary key, file text not null, size integer not null) without rowid;
+create table blobs(key text primary key, file text not null unique, size integer not null) without rowid;
 
 create table changes(seq integer primary key, kind integer not null, id text not null, unique(kind, id));
 `
 
 // migrate makes the tables of an empty file and refuses files that are not ours or too new.
 func (d *DB) migrate(c *conn) error {
-	if ok, err := d.current(c); ok || err != nil {
-		return err
+	for _, begin := range []string{"begin", "begin immediate"} { // look first, without a lock
+		done, err := d.migrateIn(c, begin)
+		if done || err != nil {
+			return err
+		}
 	}
-	if err := c.run("begin immediate"); err != nil {
-		return err
+	return nil
+}
+
+// migrateIn looks at the file in one transaction, as another process may be making it, and makes the tables if it may.
+func (d *DB) migrateIn(c *conn, begin string) (done bool, err error) {
+	if err := c.run(begin); err != nil {
+		return false, err
 	}
-	err := func() error {
-		// Another process may have been first.
-		if ok, err := d.current(c); ok || err != nil {
-			return err
+	defer func() {
+		if err == nil {
+			err = c.run("commit")
 		}
-		if err := c.run(schema); err != nil {
-			return err
+		if err != nil {
+			_ = c.run("rollback")
 		}
-		if _, err := c.exec("insert into meta values('id', ?)", rand.Text()[:8]); err != nil {
-			return err
-		}
-		if err := c.run(fmt.Sprintf("pragma application_id=%d", applicationID)); err != nil {
-			return err
-		}
-		return c.run(fmt.Sprintf("pragma user_version=%d", version))
 	}()
-	if err != nil {
-		_ = c.run("rollback")
-		return err
+	if done, err = d.current(c); done || err != nil || begin == "begin" {
+		return done, err
 	}
-	return c.run("commit")
+	if err := c.run(schema); err != nil {
+		return false, err
+	}
+	if _, err := c.exec("insert into meta values('id', ?)", rand.Text()[:8]); err != nil {
+		return false, err
+	}
+	return true, c.run(fmt.Sprintf("pragma application_id=%d; pragma user_version=%d", applicationID, version))
 }
 
 // current tells whether the file has the schema of this version.

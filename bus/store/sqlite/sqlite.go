@@ -47,6 +47,7 @@ type DB struct {
 	dir, path string
 	o         Options
 	id        string // of the file, so that a feed cursor cannot be mistaken for another file's
+	walLimit  int64
 
 	writes, reads *sql.DB
 	// slot holds the writer connection while nobody writes, pool the reader connections that nobody uses.
@@ -80,7 +81,7 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 		return nil, fmt.Errorf("bus directory %s: %w", dir, err)
 	}
 	d := &DB{
-		dir: abs, path: filepath.Join(abs, fileName), o: o,
+		dir: abs, path: filepath.Join(abs, fileName), o: o, walLimit: walLimit,
 		slot: make(chan *conn, 1), pool: make(chan *conn, o.Readers), closing: make(chan struct{}),
 	}
 	d.turn.hint = filepath.Join(abs, "bus.wait")

@@ -202,8 +202,11 @@ func (v view) snapshot(ctx context.Context, fn func(c *conn) error) error {
 			return err
 		}
 		err := fn(c)
-		if _, e := c.exec("commit"); err == nil {
-			err = e
+		if err == nil {
+			_, err = c.exec("commit")
+		}
+		if err != nil {
+			_, _ = c.exec("rollback")
 		}
 		return err
 	})
@@ -240,7 +243,7 @@ const busyPoll = time.Millisecond
 
 // boundWAL makes the WAL start over when it has grown too long: checkpoints that ran beside readers could not do that.
 func (d *DB) boundWAL(c *conn) {
-	if fi, err := os.Stat(d.path + "-wal"); err != nil || fi.Size() < walLimit {
+	if fi, err := os.Stat(d.path + "-wal"); err != nil || fi.Size() < d.walLimit {
 		return
 	}
 	// A reader that is still busy makes this fail; the next write tries again.

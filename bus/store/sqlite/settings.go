@@ -1,0 +1,63 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/rstreams-go/rstreams/bus/store"
+)
+
+type settings struct{ view }
+
+func (s settings) Get(ctx context.Context, id string) (json.RawMessage, error) {
+	var value string
+	err := s.read(ctx, func(c *conn) error {
+		return c.row("select value from settings where id = ?", id).Scan(&value)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("setting %s: %w", id, store.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return json.RawMessage(value), nil
+}
+
+func (s settings) Put(ctx context.Context, id string, value json.RawMessage) error {
+	if id == "" || !json.Valid(value) {
+		return fmt.Errorf("%w setting %q: it needs an id and a JSON value", store.ErrInvalid, id)
+	}
+	return s.write(ctx, func(t *txn) error {
+		_, err := t.exec("insert or replace into settings(id, value) values(?, ?)", id, string(value))
+		return err
+	})
+}
+
+func (s settings) Acquire(ctx context.Context, name, owner string, now, expires int64) error {
+	if name == "" || owner == "" {
+		return fmt.Errorf("%w lock %q of owner %q: both need a name", store.ErrInvalid, name, owner)
+	}
+	return s.write(ctx, func(t *txn) error {
+		var holder string
+		var until int64
+		err := t.row("select owner, expires from locks where name = ?", name).Scan(&holder, &until)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		if err == nil && until > now && holder != owner {
+			return fmt.Errorf("%w: lock %s is held by %s until %d", store.ErrConflict, name, holder, until)
+		}
+		_, err = t.exec("insert or replace into locks(name, owner, expires) values(?, ?, ?)", name, owner, expires)
+		return err
+	})
+}
+
+func (s settings) Release(ctx context.Context, name, owner string) error {
+	return s.write(ctx, func(t *txn) error {
+		_, err := t.exec("delete from locks where name = ? and owner = ?", name, owner)
+		return err
+	})
+}

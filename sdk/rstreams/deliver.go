@@ -1,0 +1,298 @@
+package rstreams
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/rstreams-go/rstreams/bus/chunk"
+	"github.com/rstreams-go/rstreams/bus/deadletter"
+	"github.com/rstreams-go/rstreams/bus/eid"
+	"github.com/rstreams-go/rstreams/bus/event"
+	"github.com/rstreams-go/rstreams/bus/store"
+)
+
+// delivery turns text into events, in order, and hands them to the consumer.
+type delivery struct {
+	r     *Reader
+	yield func(Event, error) bool
+
+	part *part
+	// next is the index in the chunk of the next line.
+	next int64
+	// ids holds the ids of the events from idsFrom on, each of idLen bytes: making them by the hundred saves allocations.
+	ids     string
+	idsFrom int64
+	idLen   int
+	// lastArchived is the last id that an archive's line carried.
+	lastArchived string
+
+	line      event.Line
+	delivered int64 // events of this call of All
+	bytes     int64
+}
+
+// piece delivers the events of p. more is false when the read is to end.
+func (d *delivery) piece(ctx context.Context, p *piece) (more bool, err error) {
+	if p.part != d.part {
+		if err := d.begin(p.part); err != nil {
+			return false, err
+		}
+	}
+	if p.err != nil {
+		return false, p.err
+	}
+	if p.long {
+		more, err = d.take(ctx, nil, chunk.ErrLineTooLong)
+		if !more || err != nil {
+			return more, err
+		}
+	}
+	for text := p.text; len(text) > 0; {
+		var line []byte
+		if i := bytes.IndexByte(text, '\n'); i >= 0 {
+			line, text = text[:i:i], text[i+1:]
+		} else {
+			line, text = text, nil
+		}
+		if n := len(line); n > 0 && line[n-1] == '\r' {
+			line = line[: n-1 : n-1]
+		}
+		if len(line) == 0 {
+			continue // Not an event, and not counted as one.
+		}
+		if more, err = d.take(ctx, line, nil); !more || err != nil {
+			return more, err
+		}
+	}
+	if p.last {
+		return true, d.end()
+	}
+	return true, nil
+}
+
+// begin starts a part.
+func (d *delivery) begin(p *part) error {
+	if err := d.end(); err != nil {
+		return err
+	}
+	if d.part == nil || d.part.chunk != p.chunk {
+		d.r.stats.Chunks++
+	}
+	d.part, d.next = p, p.first
+	d.ids, d.idsFrom = "", 0
+	return nil
+}
+
+// end checks that the part held what its chunk promises: fewer events would be a short read that nobody notices.
+func (d *delivery) end() error {
+	p := d.part
+	if p == nil || d.next == p.until {
+		return nil
+	}
+	return d.corrupt("it holds %d events of %d", d.next-p.first, p.until-p.first)
+}
+
+func (d *delivery) corrupt(format string, args ...any) error {
+	where := "chunk " + d.part.chunk.End
+	if key := d.part.blobKey(); key != "" {
+		where += " in object " + key
+	}
+	return fmt.Errorf("%w: %s of %s: %s", store.ErrCorrupt, where, d.part.seg.queue, fmt.Sprintf(format, args...))
+}
+
+// take delivers one line; fault is what is known to be wrong with it.
+func (d *delivery) take(ctx context.Context, line []byte, fault error) (more bool, err error) {
+	p, index := d.part, d.next
+	if index >= p.until {
+		return false, d.corrupt("it holds more events than the %d it should", p.until-p.first)
+	}
+	if !p.chunk.Archive && index < p.skip {
+		d.next++
+		return true, nil
+	}
+	select {
+	case <-ctx.Done():
+		return true, nil // The caller finds out why.
+	default:
+	}
+	var e Event
+	if fault == nil {
+		e, fault = d.decode(line)
+	}
+	d.next++
+	if p.chunk.Archive {
+		if fault == nil {
+			if e.EID, fault = d.archivedID(); e.EID == "" && fault == nil {
+				return true, nil
+			}
+		}
+		if fault != nil {
+			e.EID = d.lastArchived // The line's own id cannot be told.
+		}
+	} else {
+		e.EID = d.id(index)
+		if fault == nil {
+			if err := d.checkIndex(index); err != nil {
+				return false, err
+			}
+		}
+	}
+	if stored := strings.TrimPrefix(e.EID, eid.SnapshotPrefix); d.r.ended(p.seg, stored) {
+		d.r.reason = EndReached
+		return false, nil
+	}
+	if fault != nil {
+		return d.malformed(ctx, e.EID, index, line, fault)
+	}
+	e.Queue = d.r.queue
+	return d.deliver(e, len(line)+1), nil
+}
+
+// deliver hands the event over and applies the limits.
+func (d *delivery) deliver(e Event, size int) (more bool) {
+	r := d.r
+	r.position = e.EID
+	r.stats.Events++
+	r.stats.Bytes += int64(size)
+	d.delivered++
+	d.bytes += int64(size)
+	r.pending.add(&e)
+	if !d.yield(e, nil) {
+		return false
+	}
+	switch {
+	case r.set.Limit > 0 && d.delivered >= r.set.Limit:
+		r.reason = EndLimit
+	case r.set.Bytes > 0 && d.bytes >= r.set.Bytes:
+		r.reason = EndBytes
+	default:
+		return true
+	}
+	return false
+}
+
+// decode reads the line.
+func (d *delivery) decode(line []byte) (Event, error) {
+	if len(line) > d.r.set.MaxLine {
+		return Event{}, chunk.ErrLineTooLong
+	}
+	if err := event.Scan(line, &d.line); err != nil {
+		return Event{}, err
+	}
+	return d.line.Event()
+}
+
+// idsAtOnce is how many ids are made at a time.
+const idsAtOnce = 128
+
+// id returns the id of the event index of a chunk that is no archive.
+func (d *delivery) id(index int64) string {
+	i := index - d.idsFrom
+	if d.ids == "" || i < 0 || (i+1)*int64(d.idLen) > int64(len(d.ids)) {
+		p := d.part
+		d.idLen = len(p.base) + 7
+		n := min(p.until-index, idsAtOnce)
+		b := make([]byte, 0, int(n)*d.idLen)
+		for k := range n {
+			b = eid.AppendCounter(append(b, p.base...), p.counter+int(index+k))
+		}
+		d.ids, d.idsFrom, i = string(b), index, 0
+	}
+	return d.ids[int(i)*d.idLen : (int(i)+1)*d.idLen]
+}
+
+// checkIndex compares the index that the line carries with its place (R13). Inline chunks count from the chunk's beginning,
+// sections of a blob from their own; some writers of blobs count through.
+func (d *delivery) checkIndex(index int64) error {
+	got, ok := d.line.EIDIndex()
+	switch {
+	case ok && int64(got) == index, ok && d.part.sections != nil && int64(got) == d.part.ordinal(index):
+		return nil
+	case ok:
+		return d.corrupt("the line in place %d says that it is %d", index, got)
+	}
+	if text, ok := d.line.EIDString(); ok {
+		return d.corrupt("the line in place %d says that it is %q", index, text)
+	}
+	return nil
+}
+
+// archivedID returns the id that the line carries, "" for one before the position.
+func (d *delivery) archivedID() (string, error) {
+	id, ok := d.line.EIDString()
+	if !ok {
+		return "", fmt.Errorf("%w: the archived event has no id", event.ErrSyntax)
+	}
+	if _, err := eid.Parse(id); err != nil {
+		return "", err
+	}
+	if id <= d.lastArchived {
+		return "", d.corrupt("archived event %s comes after %s", id, d.lastArchived)
+	}
+	d.lastArchived = id
+	if id <= d.part.seg.from {
+		return "", nil
+	}
+	return id, nil
+}
+
+// malformed applies the policy for lines that are no events.
+func (d *delivery) malformed(ctx context.Context, id string, index int64, line []byte, fault error) (more bool, err error) {
+	if errors.Is(fault, store.ErrCorrupt) {
+		return false, fault
+	}
+	r := d.r
+	le := &LineError{
+		Queue: r.queue, EID: id, Blob: d.part.blobKey(), Line: d.part.ordinal(index) + 1, Text: bytes.Clone(line), Err: fault,
+	}
+	switch r.set.Malformed {
+	case MalformedSkip:
+	case MalformedDeadLetter:
+		if err := r.deadLetter(ctx, le); err != nil {
+			return false, err
+		}
+	default:
+		return false, le
+	}
+	r.stats.Malformed++
+	r.position = id
+	r.pending.position = id
+	if r.set.OnMalformed != nil {
+		r.set.OnMalformed(le)
+	}
+	return true, nil
+}
+
+// readerBot signs dead letters of readers that belong to no bot.
+const readerBot = "rstreams-reader"
+
+// deadLetter stores the line in the dead-letter queue and waits until it is durable.
+func (r *Reader) deadLetter(ctx context.Context, le *LineError) error {
+	bot := r.set.Bot
+	if bot == "" {
+		bot = readerBot
+	}
+	if r.letters == nil {
+		w, err := r.bus.NewWriter(WriterOptions{Bot: bot, Queue: deadletter.Queue})
+		if err != nil {
+			return err
+		}
+		r.letters = w
+	}
+	letter := deadletter.Letter{
+		Reason: deadletter.ReasonLine, Error: le.Error(), Queue: r.queue, Bot: bot, EID: le.EID, Line: int(le.Line), At: r.bus.millis(),
+	}
+	letter.SetRaw(le.Text)
+	ack, err := r.letters.Put(ctx, letter)
+	if err != nil {
+		return fmt.Errorf("dead letter: %w", err)
+	}
+	if err := r.letters.Flush(ctx); err != nil {
+		return fmt.Errorf("dead letter: %w", err)
+	}
+	_, err = ack.Wait(ctx)
+	return err
+}

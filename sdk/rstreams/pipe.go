@@ -1,0 +1,420 @@
+package rstreams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rstreams-go/rstreams/bus/deadletter"
+	"github.com/rstreams-go/rstreams/bus/event"
+)
+
+// pipeline is one run of Enrich or Offload.
+type pipeline struct {
+	bus     *Bus
+	op      string
+	o       EnrichOptions
+	records int // of a batch; 1 means that no batches are made
+	handler BatchHandler
+	w       *Writer
+
+	sources []*source
+	// calling is held while the handler runs: it sees one event or batch at a time.
+	calling sync.Mutex
+	mu      sync.Mutex // guards stats
+	stats   RunStats
+}
+
+// source is one queue that a run reads.
+type source struct {
+	reader *Reader
+	track  tracker
+	reason EndReason
+}
+
+// errPeer stops the other sources of a run when one has failed or was told to stop.
+var errPeer = errors.New("another part of the run has ended")
+
+func (b *Bus) pipe(ctx context.Context, op string, o EnrichOptions, records int, h BatchHandler) (RunStats, error) {
+	o.Bot = b.bot(o.Bot)
+	if err := o.check(); err != nil {
+		return RunStats{}, wrap(op, "", "", err)
+	}
+	setDefault(&o.Batch.Bytes, defaultBatchBytes)
+	setDefault(&o.Batch.Linger, defaultBatchLinger)
+	setDefault(&o.CheckpointEvery, defaultCheckpoint)
+	p := &pipeline{bus: b, op: op, o: o, records: records, handler: h}
+	for _, queue := range o.From {
+		s := &source{}
+		read := o.Read
+		read.Bot = o.Bot
+		onMalformed := read.OnMalformed
+		if records == 1 { // Batches note it in their own order; see collect.
+			read.OnMalformed = func(le *LineError) {
+				s.track.handled(progress{position: le.EID}, nil)
+				if onMalformed != nil {
+					onMalformed(le)
+				}
+			}
+		}
+		var err error
+		if s.reader, err = b.NewReader(queue, read); err != nil {
+			return RunStats{}, err
+		}
+		if slices.ContainsFunc(p.sources, func(t *source) bool { return t.reader.queue == s.reader.queue }) {
+			return RunStats{}, wrap(op, s.reader.queue, "", fmt.Errorf("%w: From names the queue twice", errOptions))
+		}
+		p.sources = append(p.sources, s)
+	}
+	o.Write.Bot, o.Write.Queue = o.Bot, o.To
+	var err error
+	if p.w, err = b.NewWriter(o.Write); err != nil {
+		return RunStats{}, err
+	}
+	return p.run(ctx)
+}
+
+// run reads until every source has ended, finishes what is in flight and stores the last checkpoints.
+func (p *pipeline) run(ctx context.Context) (RunStats, error) {
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	committing, endCommits := context.WithCancel(ctx)
+	defer endCommits()
+
+	var commits, sources sync.WaitGroup
+	var failed error // of the periodic checkpoints
+	commits.Go(func() {
+		if failed = p.commitEvery(committing); failed != nil {
+			stop(errPeer)
+		}
+	})
+	errs := make([]error, len(p.sources))
+	for i, s := range p.sources {
+		work := func() {
+			if errs[i] = p.readSource(ctx, reading, s); errs[i] != nil {
+				stop(errPeer)
+			}
+		}
+		if len(p.sources) == 1 {
+			work()
+		} else {
+			sources.Go(work)
+		}
+	}
+	sources.Wait()
+	endCommits()
+	commits.Wait()
+
+	var stopped *StopError
+	var causes []error
+	for i, err := range errs {
+		switch {
+		case errors.As(err, &stopped):
+			p.sources[i].reason = EndStopped
+		case err != nil && !errors.Is(err, errPeer):
+			causes = append(causes, err)
+		}
+	}
+	if failed != nil {
+		causes = append(causes, failed)
+	}
+	causes = append(causes, p.finish(ctx, failed == nil)...)
+	return p.result(), join(causes)
+}
+
+// finish makes what was handled durable and stores the last checkpoints.
+func (p *pipeline) finish(ctx context.Context, checkpoint bool) (errs []error) {
+	if err := p.w.Close(ctx); err != nil {
+		errs = append(errs, err)
+	}
+	if ctx.Err() != nil {
+		return []error{wrap(p.op, "", "", context.Cause(ctx))}
+	}
+	if checkpoint {
+		if err := p.commit(ctx); err != nil && len(errs) == 0 {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// join returns the causes as one error; a cause that another one wraps too is told once.
+func join(errs []error) error {
+	var kept []error
+	for _, err := range errs {
+		if !slices.ContainsFunc(kept, func(k error) bool { return errors.Is(k, err) || errors.Is(err, k) }) {
+			kept = append(kept, err)
+		}
+	}
+	if len(kept) == 1 {
+		return kept[0]
+	}
+	return errors.Join(kept...)
+}
+
+func (p *pipeline) result() RunStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stats.Checkpoints = map[string]string{}
+	p.stats.Reasons = map[string]EndReason{}
+	for _, s := range p.sources {
+		queue := s.reader.queue
+		p.stats.Checkpoints[queue] = s.reader.handle.written
+		p.stats.Reasons[queue] = s.reason
+	}
+	return p.stats
+}
+
+// commitEvery stores checkpoints from time to time until ctx ends. It fails when another run has taken over, or derived events
+// cannot be written; other failures are tried again.
+func (p *pipeline) commitEvery(ctx context.Context) error {
+	if p.o.CheckpointEvery < 0 {
+		return nil
+	}
+	tick := time.NewTicker(p.o.CheckpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		err := p.commit(ctx)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case errors.Is(err, ErrStaleCheckpoint) || errors.Is(err, errDerived):
+			return err
+		default:
+			p.bus.log().WarnContext(ctx, "cannot store a checkpoint; trying again", "bot", p.o.Bot, "error", err)
+		}
+	}
+}
+
+// errDerived reports that derived events could not be written.
+var errDerived = errors.New("derived events are not durable")
+
+// commit stores the checkpoint of every source that got further. One that fails does not keep the others back (faults 21, C7).
+func (p *pipeline) commit(ctx context.Context) error {
+	var errs []error
+	for _, s := range p.sources {
+		ready, failed := s.track.settled()
+		if failed != nil {
+			errs = append(errs, wrap(p.op, s.reader.queue, ready.position, fmt.Errorf("%w: %w", errDerived, failed)))
+		}
+		if ready.position == "" {
+			continue
+		}
+		now := p.bus.millis()
+		if err := s.reader.handle.write(ctx, ready.checkpoint(now)); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.track.checkpointed(ready, now)
+	}
+	return join(errs)
+}
+
+// readSource hands the events of one source to the handler. reading ends when the run is to end soon.
+func (p *pipeline) readSource(ctx, reading context.Context, s *source) error {
+	var err error
+	if p.records > 1 {
+		err = p.readBatches(ctx, reading, s)
+	} else {
+		err = p.readEvents(ctx, reading, s)
+	}
+	if s.reason = s.reader.Reason(); err == nil {
+		return nil
+	}
+	if errors.Is(context.Cause(reading), errPeer) && ctx.Err() == nil && s.reason == EndCanceled {
+		return errPeer
+	}
+	return err
+}
+
+func (p *pipeline) readEvents(ctx, reading context.Context, s *source) error {
+	one := make([]Event, 1)
+	for e, err := range s.reader.All(reading) {
+		if err != nil {
+			return err
+		}
+		one[0] = e
+		if err := p.handle(ctx, reading, s, one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handle calls the handler for events and does what it asks for. An error ends the source's part of the run.
+func (p *pipeline) handle(ctx, reading context.Context, s *source, events []Event) error {
+	last := &events[len(events)-1]
+	for attempt := 1; ; attempt++ {
+		result, err := p.call(ctx, events)
+		var (
+			retry *RetryError
+			dead  *DeadLetterError
+			part  *PartialError
+		)
+		switch {
+		case err == nil && result.kind == resultNone:
+			err = ErrNoResult
+		case err == nil:
+			return p.accept(ctx, s, events, result, nil, nil, attempt)
+		case errors.As(err, &retry):
+			if p.await(reading, s, retry.After) {
+				p.count(func(st *RunStats) { st.Retries++ })
+				continue
+			}
+		case errors.As(err, &dead):
+			if result.kind == resultNone {
+				result = Handled()
+			}
+			return p.accept(ctx, s, events, result, dead, err, attempt)
+		case errors.As(err, &part) && part.Done > 0:
+			n := min(part.Done, len(events))
+			if result.kind == resultNone {
+				result = Handled()
+			}
+			if err := p.accept(ctx, s, events[:n], result, nil, nil, attempt); err != nil {
+				return err
+			}
+			last = &events[min(n, len(events)-1)]
+		}
+		return &Error{Op: p.op, Queue: s.reader.queue, EID: last.EID, Err: err}
+	}
+}
+
+// await waits before a retry, if the run still lasts so long.
+func (p *pipeline) await(reading context.Context, s *source, d time.Duration) bool {
+	stop := s.reader.set.stopAt(p.bus)
+	if !stop.IsZero() && p.bus.now().Add(d).After(stop) {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-reading.Done():
+	case <-p.bus.session.Stop:
+	}
+	return false
+}
+
+// call runs the handler.
+func (p *pipeline) call(ctx context.Context, events []Event) (r Result, err error) {
+	p.calling.Lock()
+	defer p.calling.Unlock()
+	defer func() {
+		if v := recover(); v != nil {
+			r, err = Result{}, &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return p.handler(ctx, events)
+}
+
+// accept writes what the handler returned, and notes the events as handled.
+func (p *pipeline) accept(
+	ctx context.Context, s *source, events []Event, r Result, dead *DeadLetterError, cause error, attempts int,
+) error {
+	var done progress
+	for i := range events {
+		done.add(&events[i])
+	}
+	done.start = p.bus.millis()
+	if r.kind == resultSkip && dead == nil {
+		s.track.hold(done)
+		return nil
+	}
+	var chunks []*batch
+	add := func(a Ack, err error) error {
+		if err != nil {
+			return &Error{Op: p.op, Queue: s.reader.queue, EID: done.position, Err: err}
+		}
+		if !slices.Contains(chunks, a.b) {
+			chunks = append(chunks, a.b)
+		}
+		return nil
+	}
+	if len(r.outputs) > 0 {
+		correlation, err := event.Correlate(events...)
+		if err != nil {
+			return add(Ack{}, err)
+		}
+		for i := range r.outputs {
+			if err := add(p.write(ctx, &r.outputs[i], correlation, done.source)); err != nil {
+				return err
+			}
+		}
+	}
+	letters := 0
+	if dead != nil {
+		for i := range events {
+			if dead.Indexes != nil && !slices.Contains(dead.Indexes, i) {
+				continue
+			}
+			if err := add(p.letter(ctx, s, &events[i], cause, attempts)); err != nil {
+				return err
+			}
+			letters++
+		}
+	}
+	p.count(func(st *RunStats) {
+		st.Events += int64(len(events))
+		st.Outputs += int64(len(r.outputs))
+		st.DeadLetters += int64(letters)
+	})
+	s.track.handled(done, chunks)
+	return nil
+}
+
+func (p *pipeline) count(fn func(*RunStats)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fn(&p.stats)
+}
+
+// write puts one derived event.
+func (p *pipeline) write(ctx context.Context, o *Output, c *Correlation, source int64) (Ack, error) {
+	enc := encoders.get()
+	defer encoders.put(enc)
+	payload, err := enc.encode(o.Payload)
+	if err != nil {
+		return Ack{}, fmt.Errorf("payload: %w", err)
+	}
+	if o.SourceTimestamp != 0 {
+		source = o.SourceTimestamp
+	}
+	return p.w.put(ctx, &Event{
+		Queue: o.Queue, Payload: payload, SourceTimestamp: source, Units: o.Units, Extra: o.Extra, Correlation: c,
+	}, true)
+}
+
+// letter writes an event that the handler gave up on to the dead-letter queue.
+func (p *pipeline) letter(ctx context.Context, s *source, e *Event, cause error, attempts int) (Ack, error) {
+	line, err := event.AppendLine(nil, e, -1)
+	if err != nil {
+		line = e.Payload
+	}
+	l := deadletter.Letter{
+		Reason: deadletter.ReasonHandler, Error: cause.Error(), Queue: s.reader.queue, Bot: p.o.Bot,
+		EID: e.EID, Attempts: attempts, At: p.bus.millis(),
+	}
+	l.SetRaw(slices.Clip(trimNewline(line)))
+	c, err := event.Correlate(*e)
+	if err != nil {
+		return Ack{}, err
+	}
+	return p.write(ctx, &Output{Queue: deadletter.Queue, Payload: l}, c, e.SourceTimestamp)
+}
+
+func trimNewline(b []byte) []byte {
+	if n := len(b); n > 0 && b[n-1] == '\n' {
+		return b[:n-1]
+	}
+	return b
+}

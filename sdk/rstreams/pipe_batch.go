@@ -1,0 +1,118 @@
+package rstreams
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// item is what the reading goroutine of a batching source hands over: an event, a line that was passed over, or the end.
+type item struct {
+	event     Event
+	malformed string // the id of a line that was passed over
+	err       error
+}
+
+// readBatches hands events over in batches. A goroutine reads, so that a batch can be handed over when its time is up although
+// no further event comes.
+func (p *pipeline) readBatches(ctx, reading context.Context, s *source) error {
+	reading, cancel := context.WithCancelCause(reading)
+	items := make(chan item, 256)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(items)
+		p.collect(reading, s, items)
+	})
+	defer func() {
+		cancel(errBreak)
+		for range items { // Lets the reader see that it is over.
+		}
+		wg.Wait()
+	}()
+
+	b := batcher{p: p, ctx: ctx, reading: reading, s: s}
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			if err := b.flush(); err != nil {
+				return err
+			}
+		case it, ok := <-items:
+			switch {
+			case !ok:
+				return b.flush()
+			case it.err != nil:
+				// What was read before the failure is handled, unless the context is what failed.
+				if ctx.Err() == nil {
+					if err := b.flush(); err != nil {
+						return err
+					}
+				}
+				return it.err
+			case it.malformed != "":
+				if err := b.flush(); err != nil {
+					return err
+				}
+				s.track.handled(progress{position: it.malformed}, nil)
+			default:
+				if b.add(it.event); len(b.events) == 1 {
+					timer.Reset(p.o.Batch.Linger)
+				}
+				if b.full() {
+					if err := b.flush(); err != nil {
+						return err
+					}
+				}
+			}
+			if len(b.events) == 0 {
+				timer.Stop()
+			}
+		}
+	}
+}
+
+// collect reads the source and sends what it gets.
+func (p *pipeline) collect(ctx context.Context, s *source, items chan<- item) {
+	onMalformed := s.reader.set.OnMalformed
+	defer func() { s.reader.set.OnMalformed = onMalformed }()
+	s.reader.set.OnMalformed = func(le *LineError) {
+		if onMalformed != nil {
+			onMalformed(le)
+		}
+		items <- item{malformed: le.EID}
+	}
+	for e, err := range s.reader.All(ctx) {
+		items <- item{event: e, err: err}
+	}
+}
+
+// batcher collects the events of one batch.
+type batcher struct {
+	p            *pipeline
+	ctx, reading context.Context
+	s            *source
+	events       []Event
+	size         int
+}
+
+func (b *batcher) add(e Event) {
+	b.events = append(b.events, e)
+	b.size += len(e.Payload)
+}
+
+func (b *batcher) full() bool {
+	return len(b.events) >= b.p.records || b.size >= b.p.o.Batch.Bytes
+}
+
+// flush hands the batch to the handler, which may keep it.
+func (b *batcher) flush() error {
+	if len(b.events) == 0 {
+		return nil
+	}
+	events := b.events
+	b.events, b.size = nil, 0
+	return b.p.handle(b.ctx, b.reading, b.s, events)
+}
