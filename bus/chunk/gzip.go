@@ -55,10 +55,15 @@ func AppendGzip(dst, text []byte) []byte {
 	if err != nil {
 		panic(fmt.Sprintf("chunk: compressing in memory: %v", err)) // Write of deflater does not fail.
 	}
+	copy(d.out[len(dst):], header)
 	dst, d.out = d.out, nil
 	deflaters.Put(d)
 	return dst
 }
+
+// header is the beginning of members as Node writes it: deflate, no flags, no time, no hint on the level, Unix. No checksum
+// covers it.
+const header = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"
 
 // maxRatio is more than the most that deflate can expand.
 const maxRatio = 1040

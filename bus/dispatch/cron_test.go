@@ -130,10 +130,9 @@ func TestAnOccurrenceThatCouldNotBeStoredIsNotTickedOff(t *testing.T) {
 		w.bot(store.Registration{ID: "a", Schedule: "*/30 * * * *"}, nothing)
 		w.bot(store.Registration{ID: "b", Schedule: "* * * * *"}, nothing)
 		st := w.st
-		w.st.Bots = &flaky{Bots: st.Bots, bot: "a"}
-		_, stop := w.dispatch(Config{})
+		st.Bots = &flaky{Bots: st.Bots, bot: "a"}
+		_, stop := w.dispatchOn(st, Config{})
 		time.Sleep(28*time.Minute + time.Second)
-		w.st = st
 		stop()
 		if got := len(w.ran("b")); got != 28 {
 			t.Errorf("b ran %d times", got)
@@ -156,9 +155,8 @@ func TestACrashDoesNotLoseAnOccurrence(t *testing.T) {
 				w.bot(store.Registration{ID: "a", Schedule: "*/5 * * * *"}, nothing)
 				st := w.st
 				c := &crasher{left: writes}
-				w.st.Bots, w.st.Settings = crashingBots{st.Bots, c}, crashingSettings{st.Settings, c}
-				_, stop := w.dispatch(Config{Retry: time.Hour})
-				w.st = st
+				st.Bots, st.Settings = crashingBots{st.Bots, c}, crashingSettings{st.Settings, c}
+				_, stop := w.dispatchOn(st, Config{Retry: time.Hour})
 				time.Sleep(6 * time.Minute)
 				stop()
 				_, stop = w.dispatch(Config{})

@@ -72,9 +72,12 @@ func TestDecideForEveryState(t *testing.T) {
 		bot  store.Bot
 		want Decision
 	}{
-		"caught up":                              {base(), idle(CaughtUp)},
-		"no code":                                {base(triggered, func(b *store.Bot) { b.Invocation.Type = "" }), idle(NoCode)},
-		"invocation none":                        {base(triggered, func(b *store.Bot) { b.Invocation.Type = "none" }), idle(NoCode)},
+		"caught up": {base(), idle(CaughtUp)},
+		"no code":   {base(triggered, func(b *store.Bot) { b.Invocation.Type = "" }), idle(NoCode)},
+		"invocation none": {
+			base(triggered, func(b *store.Bot) { b.Invocation.Type = "none" }),
+			idle(NoCode),
+		},
 		"new, nothing asked":                     {base(neverRan), idle(CaughtUp)},
 		"new, triggered":                         {base(neverRan, triggered), run(Triggered)},
 		"new, behind":                            {base(neverRan, behind), run(Behind)},
@@ -87,7 +90,10 @@ func TestDecideForEveryState(t *testing.T) {
 			b.Triggers = append(b.Triggers, "other")
 			b.Requested["queue:other"] = eid1
 		}), run(Behind)},
-		"a queue that is no trigger does not count": {base(func(b *store.Bot) { b.Requested["queue:old"] = eid9 }), idle(CaughtUp)},
+		"a queue that is no trigger does not count": {
+			base(func(b *store.Bot) { b.Requested["queue:old"] = eid9 }),
+			idle(CaughtUp),
+		},
 
 		"running (C50)": {base(running, triggered, behind), wait(t0-10_000+60_000+1, Running)},
 		"running, duration unknown, bot's timeout": {base(running, triggered, func(b *store.Bot) {
@@ -99,29 +105,53 @@ func TestDecideForEveryState(t *testing.T) {
 		"invoked, never started": {base(running, func(b *store.Bot) {
 			b.Instance = store.Instance{Token: b.Token, InvokeTime: b.InvokeTime}
 		}), wait(t0-10_000+900_000+1, Running)},
-		"running up to the last ms":          {base(running, func(b *store.Bot) { b.Instance.MaxDuration = 10_000 }), wait(t0+1, Running)},
-		"dead (C58)":                         {base(running, func(b *store.Bot) { b.Instance.MaxDuration = 9_999 }), Decision{Action: Expire, Reason: Died}},
-		"dead and paused":                    {base(running, paused, func(b *store.Bot) { b.Instance.MaxDuration = 9_999 }), Decision{Action: Expire, Reason: Died}},
-		"instance replaced by force (W-P8)":  {base(triggered, func(b *store.Bot) { b.Instance = store.Instance{CompletedTime: completed, Status: "complete"} }), run(Triggered)},
+		"running up to the last ms": {
+			base(running, func(b *store.Bot) { b.Instance.MaxDuration = 10_000 }),
+			wait(t0+1, Running),
+		},
+		"dead (C58)": {
+			base(running, func(b *store.Bot) { b.Instance.MaxDuration = 9_999 }),
+			Decision{Action: Expire, Reason: Died},
+		},
+		"dead and paused": {
+			base(running, paused, func(b *store.Bot) { b.Instance.MaxDuration = 9_999 }),
+			Decision{Action: Expire, Reason: Died},
+		},
+		"instance replaced by force (W-P8)": {
+			base(triggered, func(b *store.Bot) { b.Instance = store.Instance{CompletedTime: completed, Status: "complete"} }),
+			run(Triggered),
+		},
 		"archived, triggered, behind (W-P6)": {base(triggered, behind, func(b *store.Bot) { b.Archived = true }), idle(Archived)},
 		"archived, run now":                  {base(runNow, func(b *store.Bot) { b.Archived = true }), idle(Archived)},
 
-		"paused":                           {base(paused, triggered, behind), idle(Paused)},
-		"paused, run now (C52)":            {base(paused, runNow), run(Triggered)},
-		"paused, ignored, nothing to do":   {base(paused, func(b *store.Bot) { b.IgnorePaused = true }), idle(CaughtUp)},
-		"paused, failed: back-off is kept": {base(paused, failed(4)), Decision{Action: Idle, Reason: Paused, BackOff: completed + 25_628}},
+		"paused":                         {base(paused, triggered, behind), idle(Paused)},
+		"paused, run now (C52)":          {base(paused, runNow), run(Triggered)},
+		"paused, ignored, nothing to do": {base(paused, func(b *store.Bot) { b.IgnorePaused = true }), idle(CaughtUp)},
+		"paused, failed: back-off is kept": {
+			base(paused, failed(4)),
+			Decision{Action: Idle, Reason: Paused, BackOff: completed + 25_628},
+		},
 
-		"scheduled ahead (C55)":           {base(func(b *store.Bot) { b.ScheduledTrigger = t0 + 7 }), wait(t0+7, Scheduled)},
-		"scheduled now":                   {base(func(b *store.Bot) { b.ScheduledTrigger = t0 }), run(Scheduled)},
-		"scheduled ahead holds a trigger": {base(triggered, func(b *store.Bot) { b.ScheduledTrigger = t0 + 7 }), wait(t0+7, Scheduled)},
-		"scheduled before the last run":   {base(func(b *store.Bot) { b.ScheduledTrigger = t0 - 10_000 }), idle(CaughtUp)},
-		"scheduled ahead, run now":        {base(runNow, func(b *store.Bot) { b.ScheduledTrigger = t0 + 7 }), run(Triggered)},
+		"scheduled ahead (C55)": {base(func(b *store.Bot) { b.ScheduledTrigger = t0 + 7 }), wait(t0+7, Scheduled)},
+		"scheduled now":         {base(func(b *store.Bot) { b.ScheduledTrigger = t0 }), run(Scheduled)},
+		"scheduled ahead holds a trigger": {
+			base(triggered, func(b *store.Bot) { b.ScheduledTrigger = t0 + 7 }),
+			wait(t0+7, Scheduled),
+		},
+		"scheduled before the last run": {base(func(b *store.Bot) { b.ScheduledTrigger = t0 - 10_000 }), idle(CaughtUp)},
+		"scheduled ahead, run now":      {base(runNow, func(b *store.Bot) { b.ScheduledTrigger = t0 + 7 }), run(Triggered)},
 
-		"failed once (C53), over":         {base(failed(1)), run(Retry)},
-		"failed 3 times":                  {base(failed(3)), backOff(completed+11_390, BackingOff)},
-		"failed 4 times, triggered":       {base(failed(4), triggered, behind), backOff(completed+25_628, BackingOff)},
-		"failed 4 times, back-off stored": {base(failed(4), func(b *store.Bot) { b.ScheduledTrigger = completed + 25_628 }), wait(completed+25_628, Scheduled)},
-		"failed, the bot asked for later": {base(failed(3), func(b *store.Bot) { b.ScheduledTrigger = t0 + 60_000 }), wait(t0+60_000, Scheduled)},
+		"failed once (C53), over":   {base(failed(1)), run(Retry)},
+		"failed 3 times":            {base(failed(3)), backOff(completed+11_390, BackingOff)},
+		"failed 4 times, triggered": {base(failed(4), triggered, behind), backOff(completed+25_628, BackingOff)},
+		"failed 4 times, back-off stored": {
+			base(failed(4), func(b *store.Bot) { b.ScheduledTrigger = completed + 25_628 }),
+			wait(completed+25_628, Scheduled),
+		},
+		"failed, the bot asked for later": {
+			base(failed(3), func(b *store.Bot) { b.ScheduledTrigger = t0 + 60_000 }),
+			wait(t0+60_000, Scheduled),
+		},
 		"failed, the bot asked for sooner": {base(failed(4), func(b *store.Bot) { b.ScheduledTrigger = t0 - 8_000 }),
 			backOff(completed+25_628, BackingOff)},
 		"failed, run now": {base(failed(4), runNow), run(Triggered)},
@@ -134,7 +164,10 @@ func TestDecideForEveryState(t *testing.T) {
 			Action: Wait, Reason: Rogue, Until: at(t0 - 10_000 + 900_000), BackOff: completed + 3_325_256}},
 		"errors reset by an operator": {base(failed(0)), idle(CaughtUp)},
 
-		"least spacing (W-O10)":             {base(triggered, func(b *store.Bot) { b.Delay = 60_000 }), wait(t0-10_000+60_000, Spacing)},
+		"least spacing (W-O10)": {
+			base(triggered, func(b *store.Bot) { b.Delay = 60_000 }),
+			wait(t0-10_000+60_000, Spacing),
+		},
 		"least spacing is over":             {base(triggered, func(b *store.Bot) { b.Delay = 10_000 }), run(Triggered)},
 		"least spacing, first run":          {base(neverRan, triggered, func(b *store.Bot) { b.Delay = 60_000 }), run(Triggered)},
 		"least spacing alone asks for none": {base(func(b *store.Bot) { b.Delay = 60_000 }), idle(CaughtUp)},

@@ -34,9 +34,10 @@ func TestOneBadBotDoesNotHoldUpTheOthers(t *testing.T) {
 		for i := range 20 {
 			w.bot(store.Registration{ID: fmt.Sprintf("b%02d", i), Triggers: []string{"q"}}, reads("q"))
 		}
-		f := &flaky{Bots: w.st.Bots, bot: "b07"}
-		w.st.Bots = f
-		_, stop := w.dispatch(Config{})
+		st := w.st
+		f := &flaky{Bots: st.Bots, bot: "b07"}
+		st.Bots = f
+		_, stop := w.dispatchOn(st, Config{})
 		defer stop()
 		synctest.Wait()
 		w.publish("q", 0)
@@ -82,13 +83,14 @@ func (h *holey) Wait(ctx context.Context, cursor string) error {
 
 func TestAGapInTheFeedIsMadeUpByAScan(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		h := &holey{Feed: w.st.Feed}
-		w.st.Feed = h
+		st := w.st
+		h := &holey{Feed: st.Feed}
+		st.Feed = h
 		w.bot(store.Registration{ID: "old", Triggers: []string{"q"}}, reads("q"))
 		w.bot(store.Registration{ID: "zz-gone", Triggers: []string{"q"}}, reads("q"))
-		del := &deleting{Bots: w.st.Bots, bot: "zz-gone", t: t}
-		w.st.Bots = del
-		d, stop := w.dispatch(Config{})
+		del := &deleting{Bots: st.Bots, bot: "zz-gone", t: t}
+		st.Bots = del
+		d, stop := w.dispatchOn(st, Config{})
 		defer stop()
 		synctest.Wait()
 		h.losing.Store(true)
@@ -149,9 +151,10 @@ func (d *deleting) Request(ctx context.Context, r store.Request) error {
 func TestADeletedBotIsForgottenAndMayComeBack(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.bot(store.Registration{ID: "a", Triggers: []string{"q"}, Schedule: "* * * * *"}, reads("q"))
-		del := &deleting{Bots: w.st.Bots, bot: "a", t: t}
-		w.st.Bots = del
-		d, stop := w.dispatch(Config{})
+		st := w.st
+		del := &deleting{Bots: st.Bots, bot: "a", t: t}
+		st.Bots = del
+		d, stop := w.dispatchOn(st, Config{})
 		defer stop()
 		w.publish("q", 0)
 		synctest.Wait()
@@ -208,14 +211,15 @@ func (c *counting) Request(ctx context.Context, r store.Request) error {
 
 func TestABusyQueueDoesNotRewriteARunningBotForEachEvent(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		c := &counting{Bots: w.st.Bots}
-		w.st.Bots = c
+		st := w.st
+		c := &counting{Bots: st.Bots}
+		st.Bots = c
 		w.bot(store.Registration{ID: "a", Triggers: []string{"q"}}, func(r *run) error {
 			time.Sleep(10 * time.Second)
 			r.read("q")
 			return nil
 		})
-		_, stop := w.dispatch(Config{})
+		_, stop := w.dispatchOn(st, Config{})
 		defer stop()
 		synctest.Wait()
 		for range 1000 {
@@ -331,13 +335,12 @@ func (h *held) Get(ctx context.Context, id string) (store.Bot, error) {
 
 func TestAChangeDuringALookAtABotIsNotLost(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		h := &held{Bots: w.st.Bots}
-		plain := w.st
+		st := w.st
+		h := &held{Bots: st.Bots}
 		w.bot(store.Registration{ID: "a"}, nothing)
-		w.st.Bots = h
-		_, stop := w.dispatch(Config{})
+		st.Bots = h
+		_, stop := w.dispatchOn(st, Config{})
 		defer stop()
-		w.st = plain
 		synctest.Wait()
 		gate := make(chan struct{})
 		h.gate.Store(&gate)

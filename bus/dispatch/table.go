@@ -27,7 +27,7 @@ type bot struct {
 	// What is to be done: heads to compare, and the schedule's next occurrence.
 	heads map[string]bool
 	next  time.Time
-	// release is the end of a run whose invocation failed, until it is stored.
+	// release is the end of a run that could not be started, until it is stored.
 	release *store.Complete
 	// requested is when heads were last stored.
 	requested time.Time

@@ -272,7 +272,8 @@ func (j *job) start(ctx context.Context, dec Decision) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("dispatch: lock of bot %s: %w", j.row.ID, err)
+		// The lock may have been stored all the same. Then nobody knows of it, and nobody would run the bot until it ends.
+		return j.giveBack(ctx, lock, "lock failed", err)
 	}
 	row := j.row
 	row.InvokeTime, row.Token, row.IgnorePaused = lock.At, lock.At, false
@@ -288,21 +289,27 @@ func (j *job) start(ctx context.Context, dec Decision) error {
 		j.at(time.UnixMilli(Deadline(&row) + 1))
 		return nil
 	}
-	j.cfg.Logger.ErrorContext(ctx, "cannot invoke a bot", "bot", row.ID, "error", err)
-	log, logErr := EncodeLog(RunError{Message: "invocation failed: " + err.Error()})
-	if logErr != nil {
-		return logErr
+	return j.giveBack(ctx, lock, "invocation failed", err)
+}
+
+// giveBack ends the run of a lock that led to no run, as failed.
+func (j *job) giveBack(ctx context.Context, lock store.Lock, what string, cause error) error {
+	j.cfg.Logger.ErrorContext(ctx, "cannot start a bot: "+what, "bot", lock.Bot, "error", cause)
+	log, err := EncodeLog(RunError{Message: what + ": " + cause.Error()})
+	if err != nil {
+		return err
 	}
 	j.mu.Lock()
 	j.bot.release = &store.Complete{
-		Bot: row.ID, Token: lock.At, At: max(j.cfg.Now().UnixMilli(), lock.At), Failed: true, Log: log,
+		Bot: lock.Bot, Token: lock.At, At: max(j.cfg.Now().UnixMilli(), lock.At), Failed: true, Log: log,
 	}
 	j.mu.Unlock()
 	j.again()
 	return j.finishRelease(ctx)
 }
 
-// finishRelease gives back the lock of a run whose invocation failed (W-P5).
+// finishRelease stores the end of such a run (W-P5). A conflict tells that there is no such lock, or that a run began after
+// all.
 func (j *job) finishRelease(ctx context.Context) error {
 	j.mu.Lock()
 	release := j.bot.release

@@ -115,6 +115,9 @@ func setMember(members []Member, name string, value json.RawMessage, inField boo
 		if members[i].Name != name {
 			continue
 		}
+		if inField && len(members) == 1 {
+			return nil
+		}
 		if inField {
 			return append(members[:i], members[i+1:]...)
 		}

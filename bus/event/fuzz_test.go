@@ -132,10 +132,11 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, c := range cases {
-		line := c.Lines[0]
-		f.Add([]byte(line))
-		f.Add([]byte(line[:len(line)*2/3]))
-		f.Add([]byte(line + "}"))
+		for _, line := range c.Lines[:min(1, len(c.Lines))] {
+			f.Add([]byte(line))
+			f.Add([]byte(line[:len(line)*2/3]))
+			f.Add([]byte(line + "}"))
+		}
 	}
 	for _, doc := range documents {
 		f.Add([]byte(`{"id":"b","event":"q","payload":` + doc + `}`))
@@ -153,7 +154,7 @@ func FuzzAppendLine(f *testing.F) {
 	f.Fuzz(func(t *testing.T, bot, queue string, value []byte, name string) {
 		e := Event{Bot: bot, Queue: queue, Payload: value, Extra: []Member{{name, value}}, Correlation: &Correlation{Source: queue, Extra: []Member{{name, value}}}}
 		line, err := AppendLine(nil, &e, 1)
-		if !json.Valid(value) || !utf8.Valid(value) || !utf8.ValidString(bot+queue) || bot == "" || queue == "" {
+		if !json.Valid(value) || !utf8.Valid(value) || !utf8.ValidString(bot) || !utf8.ValidString(queue) || bot == "" || queue == "" {
 			if err == nil {
 				t.Fatalf("accepted as %q", line)
 			}

@@ -71,7 +71,8 @@ type batch struct {
 func newIntake(seq *sequencer.Sequencer, now func() time.Time) *intake {
 	ctx, cancel := context.WithCancel(context.Background())
 	in := &intake{
-		seq: seq, now: now, room: semaphore.NewWeighted(pendingBytes), wake: make(chan struct{}, 1), commits: make(chan batch), cancel: cancel, done: make(chan struct{}),
+		seq: seq, now: now, room: semaphore.NewWeighted(pendingBytes),
+		wake: make(chan struct{}, 1), commits: make(chan batch), cancel: cancel, done: make(chan struct{}),
 	}
 	go in.gather(ctx)
 	go in.commit(ctx)
@@ -86,7 +87,8 @@ func (in *intake) Limits() store.IntakeLimits {
 // Put implements store.Intake: when it returns, records without Err are published.
 func (in *intake) Put(ctx context.Context, records []store.Record) ([]store.Ack, error) {
 	if len(records) > maxRecords {
-		return nil, fmt.Errorf("%w: %d records in one call, at most %d; split the call", store.ErrTooLarge, len(records), maxRecords)
+		return nil, fmt.Errorf("%w: %d records in one call, at most %d; split the call",
+			store.ErrTooLarge, len(records), maxRecords)
 	}
 	p := &put{ctx: ctx, room: in.room, acks: make([]store.Ack, len(records)), done: make(chan struct{})}
 	for i, r := range records {
@@ -99,7 +101,8 @@ func (in *intake) Put(ctx context.Context, records []store.Record) ([]store.Ack,
 		p.index = append(p.index, i)
 	}
 	if p.size > maxBytes {
-		return nil, fmt.Errorf("%w: %d bytes in one call, at most %d; split the call", store.ErrTooLarge, p.size, maxBytes)
+		return nil, fmt.Errorf("%w: %d bytes in one call, at most %d; split the call",
+			store.ErrTooLarge, p.size, maxBytes)
 	}
 	if err := in.room.Acquire(ctx, int64(p.size)); err != nil {
 		return nil, context.Cause(ctx)

@@ -86,7 +86,8 @@ func (a *attempt) confirm(ctx context.Context) (begun bool, err error) {
 		err := a.bus.Store().Bots.Confirm(ctx, c)
 		if errors.Is(err, store.ErrConflict) {
 			// An earlier attempt may have been stored although it failed.
-			if row, e := a.bus.Store().Bots.Get(ctx, c.Bot); e == nil && row.Instance.Token == c.Token && row.Instance.RequestID == a.id {
+			row, e := a.bus.Store().Bots.Get(ctx, c.Bot)
+			if e == nil && row.Instance.Token == c.Token && row.Instance.RequestID == a.id {
 				return nil
 			}
 		}
@@ -299,7 +300,9 @@ func retry(ctx context.Context, step func() error) error {
 	for n := 0; ; n++ {
 		err := step()
 		switch {
-		case err == nil, n == 5, errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrInvalid):
+		case err == nil, n == 5:
+			return err
+		case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrInvalid):
 			return err
 		}
 		timer := time.NewTimer(pause)

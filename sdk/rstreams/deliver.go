@@ -258,8 +258,9 @@ func (d *delivery) malformed(ctx context.Context, id string, index int64, line [
 		return false, le
 	}
 	r.stats.Malformed++
-	r.position = id
-	r.pending.position = id
+	if id != "" { // An archive's first line may be the one without an id.
+		r.position, r.pending.position = id, id
+	}
 	if r.set.OnMalformed != nil {
 		r.set.OnMalformed(le)
 	}

@@ -105,7 +105,7 @@ func (p *planner) segment(s *segment, at *progressOf) (ended bool, err error) {
 		after = at.last
 	}
 	if s.through <= after {
-		return p.r.set.End != "" && s.through != s.head, nil
+		return p.r.reached(s, strings.TrimSuffix(after, " ")), nil
 	}
 	for empty := 0; ; {
 		page, err := p.query(s, after)
@@ -127,7 +127,7 @@ func (p *planner) segment(s *segment, at *progressOf) (ended bool, err error) {
 				return false, err
 			}
 			after, at.last = c.End, c.End
-			if p.r.ended(s, c.End) || p.enough() {
+			if p.r.reached(s, c.End) || p.enough() {
 				return true, nil
 			}
 		}

@@ -168,7 +168,7 @@ func (r *Reader) snapshot(row *store.Queue, body string) (segment, error) {
 	if !strings.HasPrefix(body, dir) {
 		if !strings.HasPrefix(dir, strings.TrimSuffix(body, " ")) {
 			r.bus.log().Warn("the snapshot that was being read is no longer the registered one; reading that from its start",
-				"queue", r.queue, "bot", r.set.Bot, "position", eid.SnapshotPrefix+body, "snapshot", row.SnapshotStart)
+				"queue", r.queue, "bot", r.set.Bot, "position", eid.SnapshotPrefix+strings.TrimSuffix(body, " "), "snapshot", row.SnapshotStart)
 		}
 		body = dir
 	}
@@ -210,7 +210,12 @@ func (r *Reader) limitSegment(s *segment, end string) {
 }
 
 // ended tells whether id, as stored in s, lies behind the end of the read.
-func (r *Reader) ended(s *segment, id string) bool {
+func (r *Reader) ended(s *segment, id string) bool { return r.atEnd(s, id, 1) }
+
+// reached tells whether nothing behind id, as stored in s, is wanted.
+func (r *Reader) reached(s *segment, id string) bool { return r.atEnd(s, id, 0) }
+
+func (r *Reader) atEnd(s *segment, id string, least int) bool {
 	end := r.set.End
 	if end == "" {
 		return false
@@ -219,5 +224,5 @@ func (r *Reader) ended(s *segment, id string) bool {
 	if inSnapshot != (s.prefix != "") {
 		return inSnapshot // Behind a snapshot's end lies everything that is not a snapshot.
 	}
-	return id > body
+	return strings.Compare(id, body) >= least
 }

@@ -257,7 +257,7 @@ func TestPartitionsDecideTheKeys(t *testing.T) {
 func TestChunksCloseByRecordsBytesAndTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{}
-		w := newWriter(t, s, rstreams.WriterOptions{Queue: "q", Chunk: rstreams.ChunkOptions{Records: 10, Bytes: 1000, Linger: time.Second}})
+		w := newWriter(t, s, rstreams.WriterOptions{Queue: "q", Chunk: rstreams.ChunkOptions{Records: 10, Bytes: 2000, Linger: time.Second}})
 		put := func(payload any) {
 			t.Helper()
 			if _, err := w.Put(t.Context(), payload); err != nil {
@@ -271,10 +271,10 @@ func TestChunksCloseByRecordsBytesAndTime(t *testing.T) {
 		if len(s.accepted) != 1 {
 			t.Fatalf("after ten events: %d records", len(s.accepted))
 		}
-		put(strings.Repeat("x", 950))
+		put(strings.Repeat("x", 1950))
 		synctest.Wait()
 		if len(s.accepted) != 2 {
-			t.Fatalf("after 1000 bytes: %d records", len(s.accepted))
+			t.Fatalf("after 2000 bytes: %d records", len(s.accepted))
 		}
 		put(1)
 		time.Sleep(999 * time.Millisecond)
@@ -478,18 +478,14 @@ func TestOversizeEventsArriveWholeInTheirOwnQueue(t *testing.T) {
 	}
 	// Lines around the limit: leo-sdk loses those of 614392 to 614400 bytes (sdk.md 12).
 	var want []int
-	overhead := -1
-	for i, size := range []int{100, 614_300, 614_391, 614_392, 614_399, 614_400, 614_401, 614_402, 700_000, 5_000_000, 200} {
-		if overhead < 0 {
-			line, err := event.AppendLine(nil, &event.Event{
-				Bot: "writer", Queue: "q", Payload: json.RawMessage(`""`), Timestamp: 1e12, SourceTimestamp: 1e12,
-			}, 0)
-			if err == nil {
-				overhead = len(line)
-			} else {
-				overhead = 110
-			}
-		}
+	line, err := event.AppendLine(nil, &event.Event{
+		Bot: "writer", Queue: "q", Payload: json.RawMessage(`"x"`), Timestamp: 1e12, SourceTimestamp: 1e12,
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	overhead := len(line) - 2
+	for i, size := range []int{200, 614_300, 614_391, 614_392, 614_399, 614_400, 614_401, 614_402, 700_000, 5_000_000, 200} {
 		if _, err := w.PutTo(t.Context(), []string{"q", "other"}[i%2], strings.Repeat("x", size-overhead)); err != nil {
 			t.Fatal(err)
 		}

@@ -136,7 +136,7 @@ func (v *invoker) Invoke(_ context.Context, bot store.Bot, payload []byte) error
 	begin := func() {
 		f.runs++
 		name := fmt.Sprintf("%s-run%d", bot.ID, f.runs)
-		delay := time.Duration(w.rng.Int64N(int64(2 * time.Second)))
+		delay := time.Duration(w.rng.Int64N(int64(pick(w.rng, 1, 20*time.Millisecond, 2*time.Second))))
 		if !w.calm && chance(w.rng, w.plan.faultRate) {
 			delay = time.Duration(w.rng.Int64N(int64(2 * w.plan.runTimeout)))
 		}
@@ -246,6 +246,9 @@ func (f *fleet) work(ctx context.Context, p *proc, b *triggered, st store.Store)
 		return err
 	}
 	part := p.rng.IntN(3) == 0
+	if p.rng.IntN(2) == 0 {
+		p.sleep(p.between(0, 3*time.Second))
+	}
 	for _, r := range b.readers {
 		position := row.Read["queue:"+r.queue].Position
 		if _, err := r.read(ctx, p, st, f.o, position, func(string) bool { return !part }); err != nil {

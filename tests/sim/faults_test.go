@@ -300,8 +300,11 @@ func (s chunks) Put(ctx context.Context, list []store.Chunk) error {
 			return &store.BatchError{Items: failed}
 		}, part, nil)
 	}
-	return c.call(ctx, 0, what, func(ctx context.Context) error { return c.base.Chunks.Put(ctx, list) }, part,
-		func() { c.oracle.put(c.p, list) })
+	return c.send(ctx, request{
+		what: what, part: part, late: w.plan.stray,
+		do:   func(ctx context.Context) error { return c.base.Chunks.Put(ctx, list) },
+		done: func() { c.oracle.put(c.p, list) },
+	})
 }
 
 func (s chunks) Query(ctx context.Context, queue, after, through string, limit, maxBytes int) (page store.Page, err error) {

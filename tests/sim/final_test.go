@@ -209,6 +209,9 @@ func (o *oracle) letters(want *expected) {
 			return
 		}
 		home := l.Shard
+		if o.w.plan.plainLanes {
+			home = ""
+		}
 		if o.w.plan.direct {
 			// A direct intake has no shard; the raw bytes and the sequence tell which writer it was, nearly always.
 			home = ""
@@ -216,7 +219,7 @@ func (o *oracle) letters(want *expected) {
 		got[letterKey(home, l.Sequence, l.Bytes())]++
 	}
 	all := want.letters
-	if o.w.plan.direct {
+	if o.w.plan.direct || o.w.plan.plainLanes {
 		all = map[string]int{}
 		for k, n := range want.letters {
 			_, rest, _ := strings.Cut(k, " ")

@@ -18,6 +18,8 @@ type mapping struct {
 	oracle *oracle
 	number int
 	onHead func(queue, head string)
+	// failures counts, by first record, the calls that failed after the faults ended.
+	failures map[string]int
 }
 
 // poll follows one shard from its beginning, once its parents are drained.
@@ -58,18 +60,18 @@ func (m *mapping) poll(p *proc, sh *shard) {
 // over from there with a batch of another cut.
 func (m *mapping) deliver(p *proc, batch []*record, depth int) (done int) {
 	plan := &m.w.plan
-	calm := 0 // attempts after the faults ended
 	for attempt := 1; ; attempt++ {
-		if m.w.calm {
-			if calm++; calm > 200 {
-				m.w.fail("no batch fails for ever", "%s: records %s..%s", p.name, batch[done].sequence, batch[len(batch)-1].sequence)
-				p.check()
-			}
-		}
 		if depth > 0 {
 			m.w.note(p.name, "half of a batch: %d records", len(batch)-done)
 		}
 		n, err := m.invoke(p, batch[done:])
+		if m.w.calm && n == 0 {
+			first := batch[done].shard.name + " " + batch[done].sequence
+			if m.failures[first]++; m.failures[first] > 200 {
+				m.w.fail("no batch fails for ever", "%s: records from %s on: %v", p.name, first, err)
+				p.check()
+			}
+		}
 		if err == nil && n == len(batch)-done {
 			return len(batch)
 		}
@@ -134,6 +136,9 @@ func (m *mapping) invoke(p *proc, batch []*record) (int, error) {
 		m.number++
 		w.spawn(fmt.Sprintf("lane-%s-%d", lane, m.number), func(p *proc) {
 			defer func() { ended <- struct{}{} }()
+			if w.plan.plainLanes {
+				lane = batch[0].shard.name
+			}
 			n, err := m.function(p, own, lane)
 			if err == nil && n < len(own) {
 				err = errFunction
@@ -159,7 +164,9 @@ func (m *mapping) function(parent *proc, batch []*record, shard string) (int, er
 	w := m.w
 	m.number++
 	p := w.process(parent.ctx, fmt.Sprintf("%s#%d", shard, m.number))
-	defer p.cancel(nil)
+	if !w.plan.overlap {
+		defer p.cancel(nil)
+	}
 	p.batch = fmt.Sprintf("%s %s-%s", shard, batch[0].sequence, batch[len(batch)-1].sequence)
 	st, _ := connect(p, m.oracle, w.plan.atomic)
 	s := sequencer.New(st, w.sequencing(func(c *sequencer.Config) {
@@ -172,7 +179,15 @@ func (m *mapping) function(parent *proc, batch []*record, shard string) (int, er
 	}
 	w.note(parent.name, "invokes %s with %s..%s (%d)", p.name, batch[0].sequence, batch[len(batch)-1].sequence, len(batch))
 	ctx, cancel := invocation(p)
-	defer cancel()
+	if !w.plan.overlap {
+		defer cancel()
+	}
+	if w.plan.overlap && !w.calm && chance(parent.rng, 0.1) {
+		w.spawn(p.name+" alone", func(*proc) { _, _ = s.Process(ctx, b) })
+		parent.sleep(parent.between(0, 5*time.Second))
+		w.note(parent.name, "%s: connection lost", p.name)
+		return 0, errNetwork
+	}
 	r, err := s.Process(ctx, b)
 	parent.turn("response")
 	w.note(parent.name, "%s: done %d events %d repeats %d, error %v", p.name, r.Done, r.Events, r.Repeats, err)

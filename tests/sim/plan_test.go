@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -63,6 +64,9 @@ type plan struct {
 	lanes     bool
 	again     float64 // how often batches are delivered again
 	timeout   time.Duration
+	// overlap lets an invocation go on after the mapping gave it up, stray lets a chunk arrive after its writer died, and
+	// plainLanes hides from the sequencer which lane a batch is of. See extensions.
+	overlap, stray, plainLanes bool
 
 	lease                                            time.Duration
 	chunkBytes, chunkRecords, groupBytes, lineLength int
@@ -169,18 +173,32 @@ var reductions = []struct {
 	{"fair", func(p *plan) { p.sticky = 0 }},
 }
 
-// reduce applies the named reductions.
-func (p *plan) reduce(names []string) error {
+// extensions make a plan larger than the ground on which the sequencer stands (docs/simulation.md). No seed has them.
+var extensions = []struct {
+	name  string
+	apply func(*plan)
+}{
+	{"overlap", func(p *plan) { p.overlap = true }},
+	{"stray", func(p *plan) { p.stray = true }},
+	{"plainlanes", func(p *plan) {
+		if !p.direct {
+			p.lanes, p.plainLanes = true, true
+		}
+	}},
+}
+
+// change applies the named reductions and extensions.
+func (p *plan) change(names []string) error {
 	for _, name := range names {
 		known := false
-		for _, r := range reductions {
+		for _, r := range append(slices.Clone(reductions), extensions...) {
 			if r.name == name {
 				r.apply(p)
 				known = true
 			}
 		}
 		if !known {
-			return fmt.Errorf("no reduction is called %q", name)
+			return fmt.Errorf("no change of a plan is called %q", name)
 		}
 	}
 	return nil

@@ -76,7 +76,7 @@ func (w *world) history(main *proc) {
 	poll := func(sh *shard) { w.spawn(sh.name, func(p *proc) { m.poll(p, sh) }) }
 	if !p.direct {
 		s = newStream(w, p.shards)
-		m = &mapping{w: w, stream: s, oracle: o, onHead: onHead}
+		m = &mapping{w: w, stream: s, oracle: o, onHead: onHead, failures: map[string]int{}}
 		for _, sh := range s.shards {
 			poll(sh)
 		}
@@ -118,6 +118,9 @@ func (w *world) history(main *proc) {
 	f.start()
 
 	for writing > 0 || resharding {
+		if time.Since(w.start) > 4*restLimit {
+			w.fail("writers come to their end", "%d still write", writing)
+		}
 		main.sleep(time.Second)
 	}
 	if main.rng.IntN(2) == 0 {

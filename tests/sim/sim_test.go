@@ -55,6 +55,17 @@ func TestEverySeedKeepsEveryPromise(t *testing.T) {
 	}
 }
 
+// planOf derives the plan of a seed and applies the changes that RSTREAMS_SIM_WITH names.
+func planOf(t *testing.T, seed uint64) plan {
+	p := derive(seed)
+	if names := os.Getenv("RSTREAMS_SIM_WITH"); names != "" {
+		if err := p.change(strings.Split(names, ",")); err != nil {
+			t.Fatalf("RSTREAMS_SIM_WITH: %v", err)
+		}
+	}
+	return p
+}
+
 // cpuTime is what this process has used so far, in user mode.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
@@ -78,7 +89,7 @@ func runSeeds(t *testing.T, seeds []uint64) (total counters, steps int, failed u
 				if i >= len(seeds) {
 					return
 				}
-				out := simulate(t, seeds[i], derive(seeds[i]), false)
+				out := simulate(t, seeds[i], planOf(t, seeds[i]), false)
 				mu.Lock()
 				total.add(out.counters)
 				steps += out.steps
@@ -100,15 +111,18 @@ func runSeeds(t *testing.T, seeds []uint64) (total counters, steps int, failed u
 // explain fails the test with what is needed to understand the seed.
 func explain(t *testing.T, seed uint64) {
 	if os.Getenv("RSTREAMS_SIM_BRIEF") != "" {
-		t.Fatalf("seed %d: %v", seed, simulate(t, seed, derive(seed), false).failure)
+		t.Fatalf("seed %d: %v", seed, simulate(t, seed, planOf(t, seed), false).failure)
 	}
 	names, out := minimise(t, seed)
 	if out.failure == nil {
 		t.Fatalf("seed %d failed, but not when it was run again: the simulation is not deterministic", seed)
 	}
 	command := fmt.Sprintf("RSTREAMS_SIM_SEED=%d", seed)
+	if with := os.Getenv("RSTREAMS_SIM_WITH"); with != "" {
+		names = append([]string{with}, names...)
+	}
 	if len(names) > 0 {
-		command += " RSTREAMS_SIM_REDUCE=" + strings.Join(names, ",")
+		command += " RSTREAMS_SIM_WITH=" + strings.Join(names, ",")
 	}
 	lines := out.trace[max(0, len(out.trace)-tailLines):]
 	t.Errorf("seed %d: %v\n\nreplay with\n  %s go test -v -run TestEverySeedKeepsEveryPromise ./tests/sim\n\nthe last %d of %d lines of its trace:\n%s",
@@ -117,7 +131,7 @@ func explain(t *testing.T, seed uint64) {
 
 // minimise finds reductions with which the seed still breaks the same invariant.
 func minimise(t *testing.T, seed uint64) (names []string, out report) {
-	p := derive(seed)
+	p := planOf(t, seed)
 	out = simulate(t, seed, p, true)
 	if out.failure == nil {
 		return nil, out
@@ -144,13 +158,7 @@ func replay(t *testing.T, text string) {
 	if err != nil {
 		t.Fatalf("RSTREAMS_SIM_SEED: %v", err)
 	}
-	p := derive(seed)
-	if names := os.Getenv("RSTREAMS_SIM_REDUCE"); names != "" {
-		if err := p.reduce(strings.Split(names, ",")); err != nil {
-			t.Fatalf("RSTREAMS_SIM_REDUCE: %v", err)
-		}
-	}
-	out := simulate(t, seed, p, true)
+	out := simulate(t, seed, planOf(t, seed), true)
 	t.Logf("seed %d, %d steps, %v of virtual time, %+v\n%s", seed, out.steps, out.elapsed, out.counters, strings.Join(out.trace, "\n"))
 	if out.failure != nil {
 		t.Errorf("seed %d: %v", seed, out.failure)

@@ -18,6 +18,9 @@ import (
 // event ids.
 var epoch = time.Date(2026, 11, 21, 2, 35, 0, 0, time.UTC)
 
+// maxSteps is far more than any run needs.
+const maxSteps = 1_000_000
+
 // world is one simulated run: virtual time, processes that take turns, and everything that happened.
 //
 // Of all goroutines of a world, those that touch shared state run one at a time. Whoever wants to do so waits at the gate;
@@ -128,7 +131,11 @@ func (w *world) pick() *waiter {
 	if len(w.pending) == 0 {
 		return nil
 	}
-	w.steps++
+	if w.steps++; w.steps > maxSteps && w.failure == nil {
+		w.failure = &violation{"nothing spins", fmt.Sprintf("%d steps in %v of virtual time, the last by %s", w.steps, time.Since(w.start), w.picked)}
+		w.cancel()
+		return nil
+	}
 	i := 0
 	if len(w.pending) > 1 {
 		slices.SortFunc(w.pending, func(a, b *waiter) int {

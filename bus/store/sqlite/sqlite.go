@@ -186,17 +186,16 @@ func (d *DB) Close() error { return d.close() }
 
 func (d *DB) doClose() error {
 	close(d.closing)
-	conns := []*conn{<-d.slot}
-	for range cap(d.pool) {
-		conns = append(conns, <-d.pool)
-	}
 	var errs []error
-	for _, c := range conns {
-		if c != nil {
+	for range cap(d.pool) {
+		if c := <-d.pool; c != nil {
 			errs = append(errs, c.close())
 		}
 	}
-	errs = append(errs, d.reads.Close(), d.writes.Close())
+	errs = append(errs, d.reads.Close())
+	// The last connection to leave copies the WAL into the file: that should be the one with the writer's care.
+	c := <-d.slot
+	errs = append(errs, c.close(), d.writes.Close())
 	if err := errors.Join(errs...); err != nil {
 		return d.mapError(err)
 	}

@@ -226,14 +226,31 @@ var botTests = []test{
 		b := e.name("b")
 		r := registration(b)
 		e.ok(e.Bots.Register(e.Context(), r))
-		want := e.bot(b)
+		e.busy(b)
+		spoil := func(b store.Bot) {
+			b.Triggers[0], b.Tags[0], b.Settings[0], b.Instance.Log[0] = "spoilt", "spoilt", '[', 99
+			b.Read["queue:in"], b.Write["queue:out"] = store.Checkpoint{}, store.Checkpoint{}
+			b.Requested["queue:in"], b.Progress["queue:in"], b.ProgressRequested["queue:in"] = "", "", ""
+		}
+		check := func() {
+			e.Helper()
+			got := e.bot(b)
+			e.same([]string{got.Triggers[0], got.Tags[0], string(got.Settings[0]), fmt.Sprint(got.Instance.Log),
+				got.Read["queue:in"].Position, got.Write["queue:out"].Position, got.Requested["queue:in"],
+				got.Progress["queue:in"], got.ProgressRequested["queue:in"]},
+				[]string{"queue:in", "one", "{", "[1 2 3]", id(1, 0), id(2, 0), id(3, 0), id(1, 0), id(3, 0)})
+		}
 		r.Triggers[0], r.Tags[0], r.Settings[0] = "spoilt", "spoilt", '['
-		got := e.bot(b)
-		got.Triggers[0], got.Tags[0] = "spoilt", "spoilt"
-		got.Read["queue:spoilt"] = store.Checkpoint{}
-		e.same(e.bot(b), want)
-		e.ok(e.Bots.Checkpoint(e.Context(), checkpoint(b, "queue:in", "", id(1, 0))))
-		e.same(want.Read["queue:in"], store.Checkpoint{})
+		check()
+		spoil(e.bot(b))
+		check()
+		list, err := e.Bots.List(e.Context(), e.prefix, 1)
+		e.ok(err)
+		spoil(list[0])
+		check()
+		before := e.bot(b)
+		e.ok(e.Bots.Checkpoint(e.Context(), checkpoint(b, "queue:in", id(1, 0), id(4, 0))))
+		e.same(before.Read["queue:in"].Position, id(1, 0))
 	}},
 }
 

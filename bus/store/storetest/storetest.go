@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +154,9 @@ func all(ctx context.Context, s store.Store, queue, after, through string) ([]st
 			return out, nil
 		}
 		if n := len(p.Chunks); n > 0 {
+			if p.Chunks[n-1].End <= after {
+				return nil, fmt.Errorf("a page after %s ends at %s", after, p.Chunks[n-1].End)
+			}
 			after = p.Chunks[n-1].End
 		}
 	}

@@ -44,7 +44,8 @@ func (a *app) demoCommand() *cobra.Command {
 			"quakes.raw, an enrich bot classifies them into quakes.scored, a reduce bot sums them up by region and hour into\n" +
 			"quakes.hourly, an offload bot writes a CSV file, and a cron bot prints totals. It ends by itself with a summary.\n\n" +
 			"--keep leaves the bus and the CSV file in DIR, or in a new directory, for rstreams read, trace, bots and the rest.\n" +
-			"With --bus the demo runs on that bus, which is kept.",
+			"With --bus the demo runs on that bus, which is kept; RSTREAMS_BUS does not count, so that it never runs there by\n" +
+			"accident.",
 		Args: args(0, 1, "[--keep [DIR]]"),
 		RunE: func(_ *cobra.Command, names []string) error {
 			if len(names) == 1 {

@@ -90,8 +90,9 @@ func inputFile(ctx context.Context, in io.Reader, name string, line int64, out c
 		b := &block{first: line + lines, file: name, fileLine: lines + 1, text: make([]byte, 0, blockBytes+4<<10)}
 		var err error
 		for err == nil {
-			if b.text, err = appendLine(b.text, r); len(b.text) > lastEnd(b.ends) || err == nil {
-				b.ends = append(b.ends, len(b.text))
+			b.text, err = appendLine(b.text, r)
+			if err == nil || errors.Is(err, io.EOF) && len(b.text) > lastEnd(b.ends) {
+				b.ends = append(b.ends, len(b.text)) // after another error, half a line is no line
 			}
 			if len(b.text) >= blockBytes || r.Buffered() == 0 {
 				break

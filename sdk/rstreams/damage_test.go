@@ -1,0 +1,176 @@
+package rstreams_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/rstreams-go/rstreams/bus/chunk"
+	"github.com/rstreams-go/rstreams/bus/deadletter"
+	"github.com/rstreams-go/rstreams/bus/store"
+	"github.com/rstreams-go/rstreams/sdk/rstreams"
+	"github.com/rstreams-go/rstreams/sdk/rstreamstest"
+)
+
+// rewrite replaces the text of the queue's first chunk.
+func rewrite(t *testing.T, bus *rstreamstest.Bus, queue string, edit func(lines []string) []string) {
+	t.Helper()
+	c := chunksOf(t, bus, queue)[0]
+	text, err := chunk.AppendGunzip(nil, c.Gzip, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	lines = edit(lines[:len(lines)-1])
+	c.Gzip = chunk.AppendGzip(nil, []byte(strings.Join(lines, "")))
+	if err := bus.Store().Chunks.Put(t.Context(), []store.Chunk{c}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damage makes lines of the queue's first chunk unreadable.
+func damage(t *testing.T, bus *rstreamstest.Bus, queue string, indexes ...int) {
+	t.Helper()
+	rewrite(t, bus, queue, func(lines []string) []string {
+		for _, i := range indexes {
+			lines[i] = fmt.Sprintf("{\"damaged\":%d\n", i)
+		}
+		return lines
+	})
+}
+
+func TestMalformedLines(t *testing.T) {
+	for _, indexes := range [][]int{{0}, {2}, {4}, {0, 1, 2, 3, 4}} {
+		var good []int
+		for i := range 5 {
+			if !bytes.Contains([]byte(fmt.Sprint(indexes)), fmt.Append(nil, i)) {
+				good = append(good, i)
+			}
+		}
+		bus := rstreamstest.New(t)
+		ids := bus.Put("q", numbers(5)...)
+		damage(t, bus, "q", indexes...)
+
+		_, values, err := read(newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: "z/"}))
+		var le *rstreams.LineError
+		if !errors.As(err, &le) || !errors.Is(err, rstreams.ErrMalformed) || le.EID != ids[indexes[0]] ||
+			le.Line != int64(indexes[0]+1) || le.Queue != "q" || string(le.Text) != fmt.Sprintf("{\"damaged\":%d", indexes[0]) {
+			t.Fatalf("%v: %v", indexes, err)
+		}
+		wantRange(t, values, 0, indexes[0])
+
+		var told []string
+		r := newReader(t, bus.Bus, "q", rstreams.ReadOptions{
+			Start: "z/", Malformed: rstreams.MalformedSkip, OnMalformed: func(le *rstreams.LineError) { told = append(told, le.EID) },
+		})
+		_, values, err = read(r)
+		if err != nil || fmt.Sprint(values) != fmt.Sprint(good) || len(told) != len(indexes) || r.Stats().Malformed != int64(len(indexes)) ||
+			r.Position() != ids[4] {
+			t.Fatalf("%v: %v %v %v %v", indexes, values, told, r.Position(), err)
+		}
+
+		r = newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: "z/", Bot: "reader", Malformed: rstreams.MalformedDeadLetter})
+		if _, values, err = read(r); err != nil || fmt.Sprint(values) != fmt.Sprint(good) {
+			t.Fatalf("%v: %v %v", indexes, values, err)
+		}
+		letters := bus.Events(deadletter.Queue)
+		if len(letters) != len(indexes) {
+			t.Fatalf("%d letters", len(letters))
+		}
+		for i, e := range letters {
+			l, err := deadletter.Parse(e.Payload)
+			if err != nil || l.EID != ids[indexes[i]] || l.Bot != "reader" || l.Raw != fmt.Sprintf("{\"damaged\":%d", indexes[i]) {
+				t.Fatalf("%+v %v", l, err)
+			}
+		}
+		// Positions behind the damage count it.
+		for i, id := range ids {
+			r := newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: id, Malformed: rstreams.MalformedSkip})
+			got, _, err := read(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, g := range got {
+				if g <= id {
+					t.Fatalf("after %s came %s", ids[i], g)
+				}
+			}
+		}
+	}
+}
+
+func TestChunksThatContradictThemselvesAreCorrupt(t *testing.T) {
+	for name, edit := range map[string]func([]string) []string{
+		"a line is missing":     func(l []string) []string { return l[:4] },
+		"a line is too many":    func(l []string) []string { return append(l, l[4]) },
+		"lines are swapped":     func(l []string) []string { l[1], l[2] = l[2], l[1]; return l },
+		"all lines are missing": func([]string) []string { return nil },
+		"a line has a text id":  func(l []string) []string { l[2] = strings.Replace(l[2], `"eid":2`, `"eid":"2"`, 1); return l },
+	} {
+		bus := rstreamstest.New(t)
+		bus.Put("q", numbers(5)...)
+		rewrite(t, bus, "q", edit)
+		_, values, err := read(newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: "z/", Malformed: rstreams.MalformedSkip}))
+		if !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%s: %v, %v", name, values, err)
+		}
+	}
+	for name, edit := range map[string]func(*store.Chunk){
+		"too many records": func(c *store.Chunk) { c.Records++ },
+		"an id is bad":     func(c *store.Chunk) { c.Start = "z/2024/x" },
+		"damaged gzip":     func(c *store.Chunk) { c.Gzip[len(c.Gzip)/2] ^= 0xff },
+		"truncated gzip":   func(c *store.Chunk) { c.Gzip = c.Gzip[:len(c.Gzip)-9] },
+	} {
+		bus := rstreamstest.New(t)
+		bus.Put("q", numbers(5)...)
+		c := chunksOf(t, bus, "q")[0]
+		edit(&c)
+		if err := bus.Store().Chunks.Put(t.Context(), []store.Chunk{c}); err != nil {
+			t.Fatal(err)
+		}
+		_, values, err := read(newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: "z/", Malformed: rstreams.MalformedSkip}))
+		if !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%s: %v, %v", name, values, err)
+		}
+	}
+}
+
+func TestBlankLinesAndCarriageReturnsAreNoEvents(t *testing.T) {
+	bus := rstreamstest.New(t)
+	bus.Put("q", numbers(5)...)
+	rewrite(t, bus, "q", func(l []string) []string {
+		for i := range l {
+			l[i] = strings.TrimSuffix(l[i], "\n") + "\r\n"
+		}
+		l[4] = strings.TrimSuffix(l[4], "\r\n")
+		return append([]string{"\n"}, append(l[:2], append([]string{"\r\n"}, l[2:]...)...)...)
+	})
+	_, values, err := read(newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: "z/"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantRange(t, values, 0, 5)
+}
+
+func TestOverlappingChunksAreCorrupt(t *testing.T) {
+	bus := rstreamstest.New(t)
+	bus.Put("q", numbers(5)...)
+	first := chunksOf(t, bus, "q")[0]
+	bus.Put("q", numbers(5)...)
+	second := chunksOf(t, bus, "q")[1]
+	// A retry that cut its chunks otherwise: three events again, under a later end.
+	again := first
+	again.End = strings.TrimSuffix(first.End, "4") + "7"
+	again.Start = strings.TrimSuffix(first.End, "4") + "3"
+	again.Prev = ""
+	if err := bus.Store().Chunks.Put(t.Context(), []store.Chunk{again}); err != nil {
+		t.Fatal(err)
+	}
+	_, values, err := read(newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: "z/"}))
+	if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "overlap") {
+		t.Fatalf("%v %v, next chunk %s", values, err, second.Start)
+	}
+	wantRange(t, values, 0, 5)
+}

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// payloads makes n different payloads of some 200 bytes, such as a shop would write. The same n makes the same.
+func payloads(n int) []json.RawMessage {
+	rng := rand.New(rand.NewPCG(20, 26))
+	names := []string{"Ada Okafor", "Björn Åkesson", "Chen Wei", "Dana \\\"D\\\" Levi", "Eva Novák", "Farid Haddad", "Grace Kim", "Hugo Silva"}
+	states := []string{"placed", "paid", "packed", "shipped", "delivered", "returned"}
+	list := make([]json.RawMessage, n)
+	var b strings.Builder
+	for i := range list {
+		b.Reset()
+		fmt.Fprintf(&b, `{"orderId":"ord-%08x","customer":{"id":%d,"name":"%s","vip":%t},"state":"%s","total":%d.%02d,"currency":"EUR","lines":[`,
+			rng.Uint32(), rng.IntN(1_000_000), names[rng.IntN(len(names))], rng.IntN(10) == 0, states[rng.IntN(len(states))],
+			rng.IntN(2000), rng.IntN(100))
+		for l := range 1 + rng.IntN(2) {
+			if l > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(&b, `{"sku":"SKU-%05d","qty":%d}`, rng.IntN(100_000), 1+rng.IntN(9))
+		}
+		b.WriteString(`],"note":null}`)
+		list[i] = json.RawMessage(b.String())
+	}
+	return list
+}

@@ -1,0 +1,134 @@
+// Command bench measures the bus and prints each figure beside its target:
+//
+//	scripts/bench              all of it, some two minutes on a quiet machine
+//	scripts/bench -quick       the same on less data
+//	scripts/bench -only heap   one of writer, reader, sequencer, end-to-end, latency, heap
+//
+// The first three are ratios of CPU time on one core: what the bus does with events, against bare gzip or gunzip of the same
+// bytes with the same library and level. Steps alternate and the least time of each counts, so that other load on the machine
+// changes little. The rest depends on the machine and its disk. Nothing here fails because of a slow machine: -strict makes
+// the exit code 1 where a target is missed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+)
+
+// size says how much is measured.
+type size struct {
+	// Events is the number of events of the ratios and of end to end, Rounds how often the ratios' steps alternate.
+	Events, EndToEnd, Rounds int
+	// Invocations is the number of samples of the latency, HeapBytes the text of the events that the heap is watched over.
+	Invocations int
+	HeapBytes   int64
+}
+
+var (
+	full  = size{Events: 300_000, EndToEnd: 2_000_000, Rounds: 7, Invocations: 300, HeapBytes: 1 << 30}
+	quick = size{Events: 50_000, EndToEnd: 300_000, Rounds: 3, Invocations: 60, HeapBytes: 100 << 20}
+)
+
+// figure is one line of the table.
+type figure struct {
+	name     string
+	measured float64
+	target   float64
+	// atMost tells that less is better.
+	atMost bool
+	format string
+	note   string
+}
+
+// ok tells whether the target is met.
+func (f figure) ok() bool {
+	if f.atMost {
+		return f.measured <= f.target
+	}
+	return f.measured >= f.target
+}
+
+// benchmark is one thing that is measured. cores is how many cores it may use.
+type benchmark struct {
+	name  string
+	cores int
+	run   func(ctx context.Context, s size) (figure, error)
+}
+
+// benchmarks are all of them, in the order of the table.
+func benchmarks() []benchmark {
+	return []benchmark{
+		{"writer", 1, writerRatio},
+		{"reader", 1, readerRatio},
+		{"sequencer", 1, sequencerRatio},
+		{"end-to-end", 2, endToEnd},
+		{"latency", 2, latency},
+		{"heap", 2, heap},
+	}
+}
+
+func main() {
+	small := flag.Bool("quick", false, "measure less")
+	strict := flag.Bool("strict", false, "exit with 1 where a target is missed")
+	only := flag.String("only", "", "measure only these, by name, separated by commas")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	s := full
+	if *small {
+		s = quick
+	}
+	missed, err := measure(ctx, os.Stdout, s, *only)
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	case missed > 0 && *strict:
+		os.Exit(1)
+	}
+}
+
+// measure runs the benchmarks that only names, or all, and prints the table. It returns how many targets were missed.
+func measure(ctx context.Context, out *os.File, s size, only string) (missed int, err error) {
+	wanted := map[string]bool{}
+	for _, name := range strings.Split(only, ",") {
+		if name != "" {
+			wanted[name] = true
+		}
+	}
+	_, _ = fmt.Fprintf(out, "%s %s/%s, %d cores, payloads of some 200 bytes\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, "WHAT\tMEASURED\tTARGET\tOK\tNOTE")
+	for _, b := range benchmarks() {
+		if len(wanted) > 0 && !wanted[b.name] {
+			continue
+		}
+		delete(wanted, b.name)
+		before := runtime.GOMAXPROCS(b.cores)
+		f, err := b.run(ctx, s)
+		runtime.GOMAXPROCS(before)
+		if err != nil {
+			return missed, errors.Join(fmt.Errorf("%s: %w", b.name, err), w.Flush())
+		}
+		answer, sign := "ok", "≥"
+		if !f.ok() {
+			answer = "MISSED"
+			missed++
+		}
+		if f.atMost {
+			sign = "≤"
+		}
+		_, _ = fmt.Fprintf(w, "%s\t"+f.format+"\t%s "+f.format+"\t%s\t%s\n", f.name, f.measured, sign, f.target, answer, f.note)
+	}
+	for name := range wanted {
+		return missed, fmt.Errorf("there is no benchmark %q", name)
+	}
+	return missed, w.Flush()
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/rstreams-go/rstreams/bus/sequencer"
+	"github.com/rstreams-go/rstreams/bus/store"
+	"github.com/rstreams-go/rstreams/bus/store/memory"
+	"github.com/rstreams-go/rstreams/sdk/rstreams"
+)
+
+// level is the bus's compression level. sameGzip checks that it is.
+const level = gzip.BestSpeed
+
+// capture is an intake that keeps or drops what it is given. It takes what Kinesis takes.
+type capture struct {
+	mu      sync.Mutex
+	keep    bool
+	records [][]byte
+}
+
+func (c *capture) Put(_ context.Context, records []store.Record) ([]store.Ack, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keep {
+		for _, r := range records {
+			c.records = append(c.records, bytes.Clone(r.Data))
+		}
+	}
+	return make([]store.Ack, len(records)), nil
+}
+
+func (c *capture) Limits() store.IntakeLimits {
+	return store.IntakeLimits{Records: 500, Bytes: 5 << 20, RecordBytes: 1 << 20}
+}
+
+// writeAll writes payloads through the SDK's writer into an intake.
+func writeAll(ctx context.Context, in store.Intake, list []json.RawMessage) error {
+	st := memory.New(memory.Options{})
+	st.Intake = in
+	w, err := rstreams.New(st, rstreams.Options{}).NewWriter(rstreams.WriterOptions{
+		Bot: "shop", Queue: "orders", Chunk: rstreams.ChunkOptions{Bytes: 200 << 10},
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		if _, err := w.PutRaw(ctx, p); err != nil {
+			return err
+		}
+	}
+	return w.Close(ctx)
+}
+
+// records are the compressed records of the payloads, and texts what is in them.
+func records(ctx context.Context, s size) (list []json.RawMessage, gz, texts [][]byte, err error) {
+	list = payloads(s.Events)
+	in := &capture{keep: true}
+	if err := writeAll(ctx, in, list); err != nil {
+		return nil, nil, nil, err
+	}
+	for _, r := range in.records {
+		zr, err := gzip.NewReader(bytes.NewReader(r))
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		text, err := io.ReadAll(zr)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		texts = append(texts, text)
+	}
+	return list, in.records, texts, sameGzip(in.records[0], texts[0])
+}
+
+// sameGzip checks that bare gzip does what the bus does: a comparison with another level would mean nothing.
+func sameGzip(gz, text []byte) error {
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, level)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(text); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	if d := math.Abs(float64(b.Len()-len(gz))) / float64(len(gz)); d > 0.01 {
+		return fmt.Errorf("the bus compresses with another level than this program: %d bytes, not %d", len(gz), b.Len())
+	}
+	return nil
+}
+
+// least runs the steps in turn and returns the least CPU time of each.
+func least(ctx context.Context, rounds int, steps ...func() error) ([]time.Duration, error) {
+	times := make([]time.Duration, len(steps))
+	for round := range rounds {
+		for i, step := range steps {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			runtime.GC()
+			before := cpuTime()
+			if err := step(); err != nil {
+				return nil, err
+			}
+			if took := cpuTime() - before; round == 0 || took < times[i] {
+				times[i] = took
+			}
+		}
+	}
+	return times, nil
+}
+
+// gzipAll is bare compression of the texts.
+func gzipAll(texts [][]byte) func() error {
+	return func() error {
+		var b bytes.Buffer
+		w, err := gzip.NewWriterLevel(&b, level)
+		if err != nil {
+			return err
+		}
+		for _, text := range texts {
+			b.Reset()
+			w.Reset(&b)
+			if _, err := w.Write(text); err != nil {
+				return err
+			}
+			if err := w.Close(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// gunzipAll is bare decompression.
+func gunzipAll(gz [][]byte) func() error {
+	return func() error {
+		var in bytes.Reader
+		var zr gzip.Reader
+		buf := make([]byte, 64<<10)
+		for _, b := range gz {
+			in.Reset(b)
+			if err := zr.Reset(&in); err != nil {
+				return err
+			}
+			for {
+				_, err := zr.Read(buf)
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+}
+
+// perMillion says what a time means for a million events.
+func perMillion(d time.Duration, events int) string {
+	return fmt.Sprintf("%.2f CPU-s per million events", d.Seconds()*1e6/float64(events))
+}
+
+func writerRatio(ctx context.Context, s size) (figure, error) {
+	list, _, texts, err := records(ctx, s)
+	if err != nil {
+		return figure{}, err
+	}
+	times, err := least(ctx, s.Rounds, gzipAll(texts), func() error { return writeAll(ctx, &capture{}, list) })
+	if err != nil {
+		return figure{}, err
+	}
+	return figure{
+		name: "writer / bare gzip", measured: times[0].Seconds() / times[1].Seconds(), target: 0.7, format: "%.2f",
+		note: perMillion(times[1], s.Events),
+	}, nil
+}
+
+// sequenceAll publishes the records on st.
+func sequenceAll(ctx context.Context, st store.Store, gz [][]byte) error {
+	seq := sequencer.New(st, sequencer.Config{})
+	now := time.Now().UnixMilli()
+	b := sequencer.Batch{Records: make([]sequencer.Record, len(gz))}
+	for i, data := range gz {
+		b.Records[i] = sequencer.Record{Sequence: fmt.Sprint(i + 1), Arrival: now, Data: data}
+	}
+	r, err := seq.Process(ctx, b)
+	if err == nil && r.DeadLetters > 0 {
+		err = fmt.Errorf("%d dead letters", r.DeadLetters)
+	}
+	return err
+}
+
+func readerRatio(ctx context.Context, s size) (figure, error) {
+	_, gz, _, err := records(ctx, s)
+	if err != nil {
+		return figure{}, err
+	}
+	st := memory.New(memory.Options{})
+	if err := sequenceAll(ctx, st, gz); err != nil {
+		return figure{}, err
+	}
+	// What is compared is what the queue holds, not what the writer sent.
+	var stored [][]byte
+	for after := ""; ; {
+		page, err := st.Chunks.Query(ctx, "orders", after, "z~", 0, 0)
+		if err != nil {
+			return figure{}, err
+		}
+		for _, k := range page.Chunks {
+			stored, after = append(stored, k.Gzip), k.End
+		}
+		if !page.More {
+			break
+		}
+	}
+	bus := rstreams.New(st, rstreams.Options{})
+	read := func() error {
+		n := 0
+		for e, err := range bus.Read(ctx, "orders", rstreams.ReadOptions{Start: "z/"}) {
+			if err != nil {
+				return err
+			}
+			if len(e.Payload) > 0 && e.EID != "" {
+				n++
+			}
+		}
+		if n != s.Events {
+			return fmt.Errorf("%d events were read of %d", n, s.Events)
+		}
+		return nil
+	}
+	times, err := least(ctx, s.Rounds, gunzipAll(stored), read)
+	if err != nil {
+		return figure{}, err
+	}
+	return figure{
+		name: "reader / bare gunzip", measured: times[0].Seconds() / times[1].Seconds(), target: 0.6, format: "%.2f",
+		note: perMillion(times[1], s.Events),
+	}, nil
+}
+
+func sequencerRatio(ctx context.Context, s size) (figure, error) {
+	_, gz, texts, err := records(ctx, s)
+	if err != nil {
+		return figure{}, err
+	}
+	times, err := least(ctx, s.Rounds, gunzipAll(gz), gzipAll(texts), func() error {
+		return sequenceAll(ctx, memory.New(memory.Options{}), gz)
+	})
+	if err != nil {
+		return figure{}, err
+	}
+	return figure{
+		name: "sequencer / (gunzip + gzip)", measured: (times[0] + times[1]).Seconds() / times[2].Seconds(), target: 0.5,
+		format: "%.2f", note: perMillion(times[2], s.Events),
+	}, nil
+}
