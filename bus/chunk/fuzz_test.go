@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/gzip"
+
 	"github.com/rstreams-go/rstreams/bus/event"
 )
 
@@ -87,6 +89,9 @@ func FuzzGunzip(f *testing.F) {
 				serr = ErrTooLarge
 			}
 		}
+		if errors.Is(err, gzip.ErrHeader) && serr == nil {
+			return // The reserved flags, which the standard library ignores.
+		}
 		if (err == nil) != (serr == nil) || err == nil && !bytes.Equal(text, want) {
 			t.Fatalf("%d bytes, %v; the standard library gives %d, %v", len(text), err, len(want), serr)
 		}
@@ -142,7 +147,7 @@ func FuzzLines(f *testing.F) {
 			got = append(got, result{string(line), l.Number(), err != nil})
 		}
 		if !reflect.DeepEqual(got, want) {
-			t.Fatalf("%q\n got %q\nwant %q", text, got, want)
+			t.Fatalf("%q\n got %+v\nwant %+v", text, got, want)
 		}
 	})
 }

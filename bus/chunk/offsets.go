@@ -96,8 +96,12 @@ func appendOffsets(dst []byte, offsets []store.Offset) ([]byte, error) {
 			return nil, err
 		}
 		if o.StartID != "" || o.EndID != "" {
-			dst = strconv.AppendQuote(append(dst, `,"start":`...), o.StartID)
-			dst = strconv.AppendQuote(append(dst, `,"end":`...), o.EndID)
+			if dst, err = appendJSON(append(dst, `,"start":`...), o.StartID); err != nil {
+				return nil, err
+			}
+			if dst, err = appendJSON(append(dst, `,"end":`...), o.EndID); err != nil {
+				return nil, err
+			}
 		} else {
 			dst = appendNumber(dst, "start", o.Start)
 			dst = appendNumber(dst, "end", o.End)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/rstreams-go/rstreams/bus/event"
 	"github.com/rstreams-go/rstreams/bus/store"
@@ -181,6 +182,8 @@ func (p *Pointer) Validate() error {
 		return fmt.Errorf("%w: it names no queue", ErrPointer)
 	case p.Blob.Bucket == "" || p.Blob.Key == "":
 		return fmt.Errorf("%w: it names no blob", ErrPointer)
+	case !utf8.ValidString(p.Queue) || !utf8.ValidString(p.Blob.Bucket) || !utf8.ValidString(p.Blob.Key):
+		return fmt.Errorf("%w: a name in it is not UTF-8", ErrPointer)
 	case p.Archive && p.Snapshot != 0:
 		return fmt.Errorf("%w: it is both an archive and a snapshot", ErrPointer)
 	case p.Snapshot < 0:

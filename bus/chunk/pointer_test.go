@@ -65,6 +65,7 @@ func TestAPointerThatContradictsItselfIsRefused(t *testing.T) {
 		"no queue":             func(p *Pointer) { p.Queue = "" },
 		"no bucket":            func(p *Pointer) { p.Blob.Bucket = "" },
 		"no key":               func(p *Pointer) { p.Blob.Key = "" },
+		"queue not UTF-8":      func(p *Pointer) { p.Queue = "\xff" },
 		"no sections":          func(p *Pointer) { p.Offsets = nil },
 		"records":              func(p *Pointer) { p.Records++ },
 		"size":                 func(p *Pointer) { p.Size-- },

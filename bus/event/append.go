@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"unicode/utf8"
 )
@@ -108,7 +109,7 @@ func appendRaw(dst []byte, name string, v json.RawMessage) ([]byte, error) {
 // strings must escape them.
 func appendOneLine(dst, v []byte) (out []byte, ok bool) {
 	if !isPrintable(v) {
-		if !utf8.Valid(v) {
+		if !validUTF8(v) {
 			return dst, false
 		}
 		if bytes.IndexByte(v, '\n') >= 0 || bytes.IndexByte(v, '\r') >= 0 {
@@ -116,6 +117,26 @@ func appendOneLine(dst, v []byte) (out []byte, ok bool) {
 		}
 	}
 	return append(dst, v...), true
+}
+
+// validUTF8 is utf8.Valid, which is slow from the first byte on that is not ASCII, for text that is mostly ASCII.
+func validUTF8(v []byte) bool {
+	for len(v) > 0 {
+		if x, ok := load(v, 0); ok {
+			m := x & highBits
+			if m == 0 {
+				v = v[8:]
+				continue
+			}
+			v = v[bits.TrailingZeros64(m)>>3:]
+		}
+		r, n := utf8.DecodeRune(v)
+		if r == utf8.RuneError && n == 1 {
+			return false
+		}
+		v = v[n:]
+	}
+	return true
 }
 
 // isPrintable tells whether v is ASCII without control characters.
@@ -126,6 +147,12 @@ func isPrintable(v []byte) bool {
 			return false
 		}
 		v = v[16:]
+	}
+	if x, ok := load(v, 0); ok {
+		if (x|(x-lowBits*' '))&highBits != 0 {
+			return false
+		}
+		v = v[8:]
 	}
 	for _, c := range v {
 		if c < ' ' || c >= utf8.RuneSelf {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/quick"
+	"unicode/utf8"
 )
 
 func TestAppendLineWritesWhatTheWireNeeds(t *testing.T) {
@@ -225,6 +226,20 @@ func TestNothingIsAllocatedOnceBuffersAreThere(t *testing.T) {
 		}
 		if n := testing.AllocsPerRun(200, func() { f(); i++ }); n != 0 {
 			t.Errorf("%s allocates %v times", name, n)
+		}
+	}
+}
+
+func TestUTF8IsJudgedAsTheStandardLibraryDoes(t *testing.T) {
+	parts := []string{"", "a", "12345678", "é", "中", "🚀", "\xff", "\xc3", "\xe4\xb8", "\xf0\x9f\x9a", "\xed\xa0\x80", "\xc0\x80", "\uFFFD", "\x80", "1234567"}
+	for _, a := range parts {
+		for _, b := range parts {
+			for _, c := range parts {
+				text := []byte(a + b + c)
+				if validUTF8(text) != utf8.Valid(text) {
+					t.Errorf("%q: %v", text, validUTF8(text))
+				}
+			}
 		}
 	}
 }

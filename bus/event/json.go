@@ -44,8 +44,15 @@ func plainEnd(b []byte, i int) int {
 		if !ok {
 			break
 		}
-		if m := special(x); m != 0 {
+		q := x ^ lowBits*'"'
+		mq := (q - lowBits) &^ q & highBits
+		m := (((x ^ lowBits*'\\') - lowBits) | (x - lowBits*' ')) &^ x & highBits
+		if m & (mq - 1) != 0 {
+			// something before the quote
 			return i + bits.TrailingZeros64(m)>>3
+		}
+		if mq != 0 {
+			return i + bits.TrailingZeros64(mq)>>3
 		}
 		i += 8
 	}
@@ -104,10 +111,37 @@ func hexValue(c byte) rune {
 	return 16
 }
 
+// shortNumber is skipNumber for a number of less than eight bytes without sign and exponent; 0 where b[i] begins no such.
+func shortNumber(b []byte, i int) int {
+	x, ok := load(b, i)
+	m := noDigits(x)
+	if !ok || m == 0 {
+		return 0
+	}
+	n := bits.TrailingZeros64(m) >> 3
+	switch c := byte(x >> (n * 8)); {
+	case n == 0 || byte(x) == '0' && n > 1 || c|0x20 == 'e':
+		return 0
+	case c != '.':
+		return i + n
+	}
+	if m &= m - 1; m == 0 {
+		return 0
+	}
+	end := bits.TrailingZeros64(m) >> 3
+	if end == n+1 || byte(x>>(end*8))|0x20 == 'e' {
+		return 0
+	}
+	return i + end
+}
+
 func isDigit(c byte) bool { return c-'0' <= 9 }
 
 // skipNumber returns the index after the number that begins at b[i], or ^offset of a fault.
 func skipNumber(b []byte, i int) int {
+	if end := shortNumber(b, i); end > 0 {
+		return end
+	}
 	if b[i] == '-' {
 		i++
 	}
@@ -212,21 +246,29 @@ value:
 	if uint(i) >= uint(len(b)) {
 		return ^i
 	}
-	switch c := b[i]; c {
-	case '"':
+	switch c := b[i]; {
+	case c == '"':
 		if i = plainEnd(b, i+1); uint(i) < uint(len(b)) && b[i] == '"' {
 			i++
 		} else if i = skipString(b, i); i < 0 {
 			return i
 		}
-	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+	case c <= '9':
+		if c <= ' ' {
+			next := skipSpace(b, i)
+			if next == i {
+				return ^i
+			}
+			i = next
+			goto value
+		}
 		// A number of one digit needs no more than a look at what follows.
-		if next := i + 1; c != '-' && uint(next) < uint(len(b)) && (b[next] == ',' || b[next] == '}') {
+		if next := i + 1; c != '-' && c >= '0' && uint(next) < uint(len(b)) && (b[next] == ',' || b[next] == '}') {
 			i = next
 		} else if i = skipNumber(b, i); i < 0 {
 			return i
 		}
-	case '{', '[':
+	case c == '{' || c == '[':
 		if outer+depth >= maxDepth {
 			return ^i
 		}
@@ -252,9 +294,6 @@ value:
 			goto pop
 		}
 		goto key
-	case ' ', '\t', '\r', '\n':
-		i = skipSpace(b, i)
-		goto value
 	default:
 		if i = skipLiteral(b, i); i < 0 {
 			return i

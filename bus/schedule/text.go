@@ -135,11 +135,10 @@ func unitOf(s string) string {
 
 // everyN sets the fields as */n does in cron.
 func (p *textParser) everyN(n int, count, unit word) *fault {
-	limit, values := 0, set(0)
+	var limit int
+	var values set
 	switch unitOf(unit.text) {
-	case "second":
-		limit = 60
-	case "minute":
+	case "second", "minute":
 		limit = 60
 	case "hour":
 		limit = 24

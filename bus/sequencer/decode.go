@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/rstreams-go/rstreams/bus/chunk"
@@ -275,14 +276,20 @@ func (d *decoder) archived(queue string, p *chunk.Pointer) (repeat bool, err err
 		}
 		d.heads[queue] = head
 	}
-	switch {
-	case p.EndID <= head:
-		d.out.repeats += p.Records
-		return true, nil
-	case p.StartID <= head:
+	if p.StartID > head {
+		return false, nil
+	}
+	// The archiver began before the archive's end: it does not know that end, because an attempt died between the head of
+	// the archive and the queue's archive end. Without the latter the archiver would come with the same events for ever.
+	if d.out.archives == nil {
+		d.out.archives = map[string]string{}
+	}
+	d.out.archives[strings.TrimSuffix(queue, store.ArchiveSuffix)] = head
+	if p.EndID > head {
 		return false, errArchiveBack
 	}
-	return false, nil
+	d.out.repeats += p.Records
+	return true, nil
 }
 
 func isReserved(queue string) bool {

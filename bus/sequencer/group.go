@@ -21,8 +21,10 @@ type group struct {
 	streams   map[streamKey]*stream
 	order     []*stream
 	snapshots []snapshotRegistration
-	dead      int64
-	repeats   int64
+	// archives holds, for queues of which a repeated archive pointer came, the newest archived id.
+	archives map[string]string
+	dead     int64
+	repeats  int64
 }
 
 // streamKey keeps the events of different snapshots of a queue apart (W-D6).

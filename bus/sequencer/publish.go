@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -75,6 +77,12 @@ func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (
 	if len(pub.pending) > 0 {
 		return max(min(wait, time.Second), time.Millisecond), nil
 	}
+	archives := pub.p.group.archives
+	for _, queue := range slices.Sorted(maps.Keys(archives)) {
+		if err := st.Queues.SetArchive(ctx, queue, archives[queue]); err != nil {
+			return 0, fmt.Errorf("sequencer: archive end of %s: %w", queue, err)
+		}
+	}
 	for _, s := range pub.p.group.snapshots {
 		if err := st.Queues.SetSnapshot(ctx, s.queue, s.start, s.next); err != nil {
 			return 0, fmt.Errorf("sequencer: snapshot of %s: %w", s.queue, err)
@@ -127,6 +135,9 @@ func (pub *publication) claim(ctx context.Context, st store.Store, u *unit) erro
 	return nil
 }
 
+// errStale asks for the group to be decoded again: its archive pointers were checked against an archive that has grown since.
+var errStale = errors.New("the archive has grown since the group was prepared")
+
 // number gives the unit's chunks their ids and removes what crashed attempts left in their way (rule 8).
 func (pub *publication) number(ctx context.Context, st store.Store, u *unit) error {
 	streams := pub.p.group.of(u.queue)
@@ -148,6 +159,9 @@ func (pub *publication) number(ctx context.Context, st store.Store, u *unit) err
 				pub.result.Repeats -= s.total
 			}
 		}
+	}
+	if hasSuffix(u.queue, store.ArchiveSuffix) && len(streams) > 0 && streams[0].chunks[0].pointer.StartID <= u.grant.Head {
+		return errStale
 	}
 	prev := u.grant.Head
 	for _, s := range streams {

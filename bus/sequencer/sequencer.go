@@ -215,6 +215,14 @@ func (s *Sequencer) Commit(ctx context.Context, p *Prepared) (Result, error) {
 	pub := publication{seq: s, p: p, pending: p.group.names(), result: Result{Repeats: p.group.repeats}}
 	for {
 		wait, err := s.attempt(ctx, &pub)
+		if errors.Is(err, errStale) {
+			again, err := s.prepare(ctx, s.store, p.batch, p.from, nil)
+			if err != nil {
+				return Result{}, err
+			}
+			pub = publication{seq: s, p: again, pending: again.group.names(), result: pub.result}
+			continue
+		}
 		if err != nil {
 			return Result{}, err
 		}

@@ -195,9 +195,12 @@ func (q Queue) Advance(a Advance) (Queue, error) {
 		}
 		through[a.Shard] = a.Through
 		if len(through) > maxThrough {
-			oldest := a.Shard
+			oldest := ""
 			for shard, mark := range through {
-				if c := CompareMarks(mark, through[oldest]); c < 0 || c == 0 && shard < oldest {
+				if shard == a.Shard {
+					continue // Its retry may come next, so it is the last one to forget.
+				}
+				if c := CompareMarks(mark, through[oldest]); oldest == "" || c < 0 || c == 0 && shard < oldest {
 					oldest = shard
 				}
 			}

@@ -57,13 +57,14 @@ func Parse(url string) (Place, error) {
 		source = " (from " + Env + ")"
 	}
 	scheme, rest, found := strings.Cut(url, ":")
+	dir := strings.TrimPrefix(rest, "//")
 	switch {
 	case !found || scheme != "embedded":
 		return Place{}, fmt.Errorf("%w: %q%s; %s", ErrURL, url, source, accepted)
-	case rest == "":
+	case dir == "":
 		return Place{}, fmt.Errorf("%w: %q%s names no directory; %s", ErrURL, url, source, accepted)
 	}
-	return Place{Dir: strings.TrimPrefix(rest, "//")}, nil
+	return Place{Dir: dir}, nil
 }
 
 // Open opens the backend of a bus url. ctx bounds only the opening. The caller closes the backend.

@@ -149,3 +149,43 @@ func BenchmarkEndToEnd(b *testing.B) {
 	}
 	b.ReportMetric(float64(benchEvents)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
+
+// BenchmarkEmbedded writes to a bus on disk and reads it at the same time.
+func BenchmarkEmbedded(b *testing.B) {
+	for b.Loop() {
+		bus, err := rstreams.Open(b.Context(), "embedded:"+b.TempDir())
+		if err != nil {
+			b.Fatal(err)
+		}
+		w, err := bus.NewWriter(rstreams.WriterOptions{Bot: "bench", Queue: "q"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		done := make(chan int)
+		go func() {
+			n := 0
+			for _, err := range bus.Read(b.Context(), "q", rstreams.ReadOptions{Start: "z/", Follow: true, Limit: benchEvents}) {
+				if err != nil {
+					b.Error(err)
+				}
+				n++
+			}
+			done <- n
+		}()
+		for i := range benchEvents {
+			if _, err := w.PutRaw(b.Context(), benchPayload(i)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := w.Close(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		if n := <-done; n != benchEvents {
+			b.Fatal(n)
+		}
+		if err := bus.Close(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(benchEvents)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}

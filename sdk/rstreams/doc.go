@@ -7,7 +7,7 @@
 //	w, err := bus.NewWriter(rstreams.WriterOptions{Bot: "shop", Queue: "orders"})
 //	ack, err := w.Put(ctx, order)               // batched; ack.Wait tells when it is durable
 //	for e, err := range bus.Read(ctx, "orders", rstreams.ReadOptions{Bot: "billing"}) { ... }
-//	err = bus.Enrich(ctx, rstreams.EnrichOptions{Bot: "pricing", From: []string{"orders"}, To: "orders.priced"}, price)
+//	stats, err := bus.Enrich(ctx, rstreams.EnrichOptions{Bot: "pricing", From: []string{"orders"}, To: "orders.priced"}, price)
 //
 // What holds everywhere:
 //

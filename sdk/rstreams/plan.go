@@ -289,11 +289,23 @@ func (p *planner) cursor() (string, error) {
 	if !p.r.set.Follow || feed == nil {
 		return "", nil
 	}
-	_, cursor, err := feed.Changes(p.ctx, "", 0)
+	_, cursor, err := p.changes(feed, "")
 	if err != nil {
 		return "", fmt.Errorf("feed: %w", err)
 	}
 	return cursor, nil
+}
+
+// maxChanges is how many changes are asked for at a time.
+const maxChanges = 1000
+
+// changes is feed.Changes with patience.
+func (p *planner) changes(feed store.Feed, cursor string) (list []store.Change, next string, err error) {
+	err = p.r.retry(p.ctx, func() error {
+		list, next, err = feed.Changes(p.ctx, cursor, maxChanges)
+		return err
+	})
+	return list, next, err
 }
 
 // pollEvery is how often the head is looked at where the store has no feed.
@@ -324,12 +336,11 @@ func (p *planner) await(cursor string) (string, error) {
 		return cursor, pause(p.ctx, pollEvery)
 	}
 	for {
-		if err := feed.Wait(p.ctx, cursor); err != nil {
+		if err := p.r.retry(p.ctx, func() error { return feed.Wait(p.ctx, cursor) }); err != nil {
 			return cursor, fmt.Errorf("feed: %w", err)
 		}
 		for {
-			const limit = 1000
-			changes, next, err := feed.Changes(p.ctx, cursor, limit)
+			changes, next, err := p.changes(feed, cursor)
 			if errors.Is(err, store.ErrNotFound) { // Too old: what changed is unknown, so look.
 				return p.cursor()
 			}
@@ -344,7 +355,7 @@ func (p *planner) await(cursor string) (string, error) {
 			if ours {
 				return cursor, nil
 			}
-			if len(changes) < limit {
+			if len(changes) < maxChanges {
 				break
 			}
 		}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -183,12 +184,12 @@ func (m *mapping) function(parent *proc, batch []*record, shard string) (int, er
 		defer cancel()
 	}
 	if w.plan.overlap && !w.calm && chance(parent.rng, 0.1) {
-		w.spawn(p.name+" alone", func(*proc) { _, _ = s.Process(ctx, b) })
+		w.spawn(p.name+" alone", func(*proc) { _, _ = w.sequence(ctx, s, b) })
 		parent.sleep(parent.between(0, 5*time.Second))
 		w.note(parent.name, "%s: connection lost", p.name)
 		return 0, errNetwork
 	}
-	r, err := s.Process(ctx, b)
+	r, err := w.sequence(ctx, s, b)
 	parent.turn("response")
 	w.note(parent.name, "%s: done %d events %d repeats %d, error %v", p.name, r.Done, r.Events, r.Repeats, err)
 	switch {
@@ -204,6 +205,34 @@ func (m *mapping) function(parent *proc, batch []*record, shard string) (int, er
 		return r.Done, nil
 	}
 	return 0, err
+}
+
+// sequence runs the sequencer on a batch: at once, or with each group prepared while the one before is not committed.
+func (w *world) sequence(ctx context.Context, s *sequencer.Sequencer, b sequencer.Batch) (total sequencer.Result, err error) {
+	if !w.plan.ahead {
+		return s.Process(ctx, b)
+	}
+	p, err := s.Prepare(ctx, b, sequencer.Cursor{})
+	for err == nil {
+		var next *sequencer.Prepared
+		if p.Next.More(b) {
+			if next, err = s.Prepare(ctx, b, p.Next); err != nil {
+				break
+			}
+		}
+		var r sequencer.Result
+		if r, err = s.Commit(ctx, p); err != nil {
+			break
+		}
+		total.Done = r.Done
+		total.Events += r.Events
+		total.Repeats += r.Repeats
+		if next == nil {
+			return total, nil
+		}
+		p = next
+	}
+	return total, err
 }
 
 // sequencing is the sequencer's configuration in this world.

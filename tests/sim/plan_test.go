@@ -51,6 +51,9 @@ type plan struct {
 	bots      int // bots that read without a dispatcher
 	poison    float64
 	pointers  float64
+	snapshots float64
+	archive   bool // a bot archives a queue
+	ahead     bool // groups are prepared while the one before is not yet committed
 	big       bool
 	pause     time.Duration // between two records of a writer, at most
 	padding   int           // bytes of payload, at most
@@ -100,6 +103,9 @@ func derive(seed uint64) plan {
 		bots:         r.IntN(3),
 		poison:       pick(r, 0, 0, 0.1, 0.4),
 		pointers:     pick(r, 0, 0, 0.1),
+		snapshots:    pick(r, 0, 0, 0, 0.1),
+		archive:      coin(0.2),
+		ahead:        coin(0.3),
 		big:          coin(0.01),
 		pause:        pick(r, 0, 5*time.Millisecond, 300*time.Millisecond, 5*time.Second),
 		padding:      pick(r, 0, 20, 200),
@@ -117,14 +123,17 @@ func derive(seed uint64) plan {
 		lineLength:   pick(r, 0, 0, 250),
 	}
 	if coin(0.1) {
-		p.attempts = 3
+		p.attempts, p.archive = 3, false // A pointer that is put again comes too late for the archive.
 	}
 	if !p.atomic && p.attempts == 0 && coin(0.1) {
 		p.lanes = true
 	}
 	if p.atomic && coin(0.5) {
-		p.direct, p.lanes, p.attempts, p.reshards, p.shards = true, false, 0, 0, 0
+		p.direct, p.lanes, p.archive, p.attempts, p.reshards, p.shards = true, false, false, 0, 0, 0
 		p.groupBytes = 8 << 20 // One transaction for each call, so that what a failed call did is known.
+	}
+	if p.archive {
+		p.lineLength = 0 // Pointers are longer than any other line.
 	}
 	if coin(0.5) {
 		p.dispatchers, p.triggered = 1+r.IntN(2), 1+r.IntN(3)
@@ -148,6 +157,9 @@ var reductions = []struct {
 	{"noputfaults", func(p *plan) { p.putFaults = 0 }},
 	{"nopoison", func(p *plan) { p.poison = 0 }},
 	{"nopointers", func(p *plan) { p.pointers = 0 }},
+	{"nosnapshots", func(p *plan) { p.snapshots = 0 }},
+	{"noarchive", func(p *plan) { p.archive = false }},
+	{"noahead", func(p *plan) { p.ahead = false }},
 	{"nobig", func(p *plan) { p.big = false }},
 	{"nolatency", func(p *plan) { p.latency = 0 }},
 	{"noskew", func(p *plan) { p.clockSkew = 0 }},

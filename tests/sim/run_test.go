@@ -101,6 +101,12 @@ func (w *world) history(main *proc) {
 			resharding = false
 		})
 	}
+	archiving := 0
+	if p.archive {
+		archiving++
+		a := &archiver{w: w, o: o, s: s, queue: "q0"}
+		w.spawn("archiver", func(p *proc) { a.run(p); archiving-- })
+	}
 	var tails []*tail
 	for i := range p.readers {
 		t := &tail{queue: fmt.Sprintf("q%d", i%p.queues)}
@@ -129,10 +135,10 @@ func (w *world) history(main *proc) {
 	w.calm = true
 	w.note("world", "the faults end")
 	calm := time.Now()
-	for !w.settled || reading > 0 || !f.rested() {
+	for !w.settled || reading > 0 || archiving > 0 || !f.rested() {
 		if time.Since(calm) > restLimit {
-			w.fail("everything comes to rest", "%v after the faults ended: stream drained %t, %d readers behind, %s",
-				restLimit, w.settled, reading, f.state())
+			w.fail("everything comes to rest", "%v after the faults ended: stream drained %t, %d readers behind, %d archives behind, %s",
+				restLimit, w.settled, reading, archiving, f.state())
 			return
 		}
 		w.settled = s == nil || s.drained()

@@ -48,6 +48,7 @@ type content struct {
 	data         []byte
 	lines        []line
 	dead         [][]byte // what has to come to the dead-letter queue, as raw bytes
+	maybe        [][]byte // what may come there
 	sequence     int      // of direct writers
 	acknowledged bool
 }

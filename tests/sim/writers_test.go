@@ -74,7 +74,7 @@ func (wr *writer) direct(o *oracle, onHead func(queue, head string)) {
 			st, commits := connect(call, o, true)
 			s := sequencer.New(st, p.w.sequencing(func(k *sequencer.Config) { k.Owner, k.OnPublish = wr.name, onHead }))
 			ctx, cancel := invocation(call)
-			_, err := s.Process(ctx, sequencer.Batch{Records: []sequencer.Record{
+			_, err := p.w.sequence(ctx, s, sequencer.Batch{Records: []sequencer.Record{
 				{Sequence: fmt.Sprint(c.sequence), Arrival: p.w.now().UnixMilli(), Data: c.data},
 			}})
 			cancel()
@@ -157,6 +157,10 @@ func (wr *writer) line(c *content, text *bytes.Buffer, queue string) {
 		pad = `,"p":"` + strings.Repeat("x", r.IntN(n)) + `"`
 	}
 	name := queue
+	if chance(r, wr.w.plan.snapshots) {
+		wr.snapshot(c, text, queue, key)
+		return
+	}
 	if r.IntN(4) == 0 {
 		name = "queue:" + queue
 	}
@@ -171,6 +175,17 @@ func (wr *writer) line(c *content, text *bytes.Buffer, queue string) {
 	}
 	fmt.Fprintf(text, `{"id":"%s","event":"%s","payload":{"k":"%s"%s}%s}`+"\n", wr.name, name, key, pad, extra)
 	c.lines = append(c.lines, line{queue, key})
+}
+
+// snapshot adds an event of one of two snapshots, or registers it.
+func (wr *writer) snapshot(c *content, text *bytes.Buffer, queue, key string) {
+	ms := epoch.Add(-time.Duration(wr.p.rng.IntN(2)) * time.Hour).UnixMilli()
+	if wr.p.rng.IntN(3) == 0 {
+		fmt.Fprintf(text, `{"_cmd":"registerSnapshot","event":"%s","start":%d,"next":%d}`+"\n", queue, ms, ms)
+		return
+	}
+	fmt.Fprintf(text, `{"id":"%s","event":"%s","payload":{"k":"%s"},"snapshot":%d}`+"\n", wr.name, queue, key, ms)
+	c.lines = append(c.lines, line{queue + store.SnapshotSuffix, key})
 }
 
 // bigLine adds an event that cannot be compressed below the limit of an inline chunk.

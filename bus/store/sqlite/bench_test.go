@@ -46,14 +46,17 @@ func BenchmarkPut(b *testing.B) {
 				head := list[len(list)-1].End
 				b.StartTimer()
 				err := s.Atomic(ctx, func(ctx context.Context, tx store.Store) error {
-					g, err := tx.Queues.Claim(ctx, store.Claim{Queue: "queue", Owner: "o", Shard: "s", First: fmt.Sprint(n), Arrival: 1, Now: 1, Lease: 1000})
+					g, err := tx.Queues.Claim(ctx, store.Claim{
+						Queue: "queue", Owner: "o", Shard: "s", First: fmt.Sprint(n), Arrival: 1, Now: 1, Lease: 1000})
 					if err != nil {
 						return err
 					}
 					if err := tx.Chunks.Put(ctx, list); err != nil {
 						return err
 					}
-					if err := tx.Queues.Advance(ctx, store.Advance{Queue: "queue", Fence: g.Fence, Head: head, Shard: "s", Through: fmt.Sprint(n), Now: 1}); err != nil {
+					err = tx.Queues.Advance(ctx, store.Advance{
+						Queue: "queue", Fence: g.Fence, Head: head, Shard: "s", Through: fmt.Sprint(n), Now: 1})
+					if err != nil {
 						return err
 					}
 					return tx.Bots.Produced(ctx, []store.Produced{{Bot: "bot", Ref: "queue:queue", Checkpoint: store.Checkpoint{Position: head}}})

@@ -99,7 +99,8 @@ func fill(t *testing.T, s store.Store, n int) {
 	must(s.Chunks.Put(ctx, []store.Chunk{bigChunk(q, "z/1"), bigChunk(q, "z/2")}))
 	must(s.Queues.Advance(ctx, store.Advance{Queue: q, Fence: g.Fence, Head: "z/2", Shard: "s", Through: "1", Now: 6}))
 	must(s.Bots.Register(ctx, store.Registration{ID: b, Name: "name", Triggers: []string{q}, Tags: []string{"t"}}))
-	must(s.Bots.Checkpoint(ctx, store.CheckpointWrite{Bot: b, Ref: "queue:" + q, Checkpoint: store.Checkpoint{Position: "z/1", Records: 3}}))
+	must(s.Bots.Checkpoint(ctx, store.CheckpointWrite{
+		Bot: b, Ref: "queue:" + q, Checkpoint: store.Checkpoint{Position: "z/1", Records: 3}}))
 	must(s.Bots.Lock(ctx, store.Lock{Bot: b, At: 7, Progress: map[string]string{"queue:" + q: "z/1"}}))
 	_, _, err = s.Blobs.Put(ctx, fmt.Sprint("blob", n), strings.NewReader(strings.Repeat("text", n)))
 	must(err)
@@ -129,7 +130,8 @@ func TestEverythingIsThereAfterAReopening(t *testing.T) {
 	// A reader of the feed goes on where it was.
 	fill(t, db.Store(), 3)
 	changes, _, err := db.Store().Feed.Changes(t.Context(), cursor, 10)
-	if d := cmp.Diff([]store.Change{{Kind: store.QueueChanged, ID: "q3"}, {Kind: store.BotChanged, ID: "b3"}}, changes); d != "" || err != nil {
+	wantChanges := []store.Change{{Kind: store.QueueChanged, ID: "q3"}, {Kind: store.BotChanged, ID: "b3"}}
+	if d := cmp.Diff(wantChanges, changes); d != "" || err != nil {
 		t.Error(d, err)
 	}
 }
@@ -194,10 +196,12 @@ func TestAWALThatEndsInGarbageIsCutAtItsLastWholeCommit(t *testing.T) {
 func TestTheWALIsCutWhenReadersLetItGrow(t *testing.T) {
 	db := mustOpen(t, t.TempDir(), Options{})
 	db.walLimit = 12 << 20
+	n := 0
 	write := func() {
 		t.Helper()
-		if err := db.Store().Chunks.Put(t.Context(), []store.Chunk{bigChunk("q", "z/1")}); err != nil {
-			t.Fatal(err)
+		n++
+		if err := db.Store().Chunks.Put(t.Context(), []store.Chunk{bigChunk("q", fmt.Sprintf("z/%05d", n))}); err != nil || n > 1000 {
+			t.Fatal(n, err)
 		}
 	}
 	size := func() int64 {
@@ -285,4 +289,26 @@ func TestCloseWaitsForWhatIsInProgress(t *testing.T) {
 	if _, err := mustOpen(t, dir, Options{}).Store().Queues.Get(t.Context(), "q"); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestAProcessThatWritesAllTheTimeLetsOthersIn(t *testing.T) {
+	dir := t.TempDir()
+	busy, other := mustOpen(t, dir, Options{}), mustOpen(t, dir, Options{BusyTimeout: 5 * time.Second})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			err := busy.Store().Chunks.Put(ctx, []store.Chunk{bigChunk("q", fmt.Sprint("z/", n%10))})
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}
+	})
+	for i := range 20 {
+		if err := other.Store().Queues.SetArchive(t.Context(), "other", fmt.Sprintf("z/%03d", i)); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	wg.Wait()
 }

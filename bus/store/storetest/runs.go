@@ -107,7 +107,8 @@ var runTests = []test{
 		e.ok(e.Bots.Lock(e.Context(), store.Lock{Bot: b, Seen: 100, At: 200})) // its time was over
 		before := e.bot(b)
 		e.is(e.Bots.Extend(e.Context(), confirm(b, 100, "r")), store.ErrConflict)
-		e.is(e.Bots.Complete(e.Context(), store.Complete{Bot: b, Token: 100, RequestID: "r", At: 1, Failed: true, RunAgain: true}), store.ErrConflict)
+		late := store.Complete{Bot: b, Token: 100, RequestID: "r", At: 1, Failed: true, RunAgain: true}
+		e.is(e.Bots.Complete(e.Context(), late), store.ErrConflict)
 		e.same(e.bot(b), before)
 	}},
 	{"a run whose invocation failed is completed without a request id, and cannot start after", func(e *env) { // W-P5
