@@ -19,7 +19,7 @@ import (
 //	level  1     2     3     4     5     6
 //	speed  1     0.98  0.91  0.72  0.55  0.45
 //	size   1     0.97  0.94  0.92  0.89  0.88
-const level = gzip.BestSpeed
+const level = 6
 
 // deflater is a pooled compressor that appends to out.
 type deflater struct {

@@ -5,6 +5,7 @@
 package deadletter
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,7 +57,8 @@ type Letter struct {
 	Attempts int    `json:"attempts,omitempty"`
 	// At is when the input arrived, or when the handler gave up, in ms.
 	At int64 `json:"at"`
-	// Raw holds the original bytes where they are UTF-8 text, else RawBytes does (base64 in JSON). Use SetRaw and Bytes.
+	// Raw holds the original bytes where they are UTF-8 text, else RawBytes does (base64 in JSON). Long text that JSON would
+	// make much longer is kept as bytes as well. Use SetRaw and Bytes.
 	Raw      string `json:"raw,omitempty"`
 	RawBytes []byte `json:"raw_base64,omitempty"`
 }
@@ -64,11 +66,31 @@ type Letter struct {
 // SetRaw keeps b, unchanged.
 func (l *Letter) SetRaw(b []byte) {
 	l.Raw, l.RawBytes = "", nil
-	if utf8.Valid(b) {
+	if utf8.Valid(b) && (len(b) <= alwaysText || escaped(b) <= base64.StdEncoding.EncodedLen(len(b))) {
 		l.Raw = string(b)
 		return
 	}
 	l.RawBytes = b
+}
+
+// alwaysText is up to how many bytes of text stay text, however many escapes they need.
+const alwaysText = 64 << 10
+
+// escaped returns the most bytes that the text b has as a JSON string. Escapes make up to six bytes of one: the letter of the
+// longest line must not become a line that no reader takes.
+func escaped(b []byte) int {
+	n := 0
+	for _, c := range string(b) {
+		switch {
+		case c == '"' || c == '\\':
+			n += 2
+		case c < ' ' || c == '<' || c == '>' || c == '&' || c == '\u2028' || c == '\u2029':
+			n += 6
+		default:
+			n += utf8.RuneLen(c)
+		}
+	}
+	return n
 }
 
 // Bytes returns what SetRaw was given.

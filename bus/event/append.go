@@ -2,7 +2,6 @@ package event
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math/bits"
@@ -141,18 +140,14 @@ func validUTF8(v []byte) bool {
 
 // isPrintable tells whether v is ASCII without control characters.
 func isPrintable(v []byte) bool {
-	for len(v) >= 16 {
-		x, y := binary.LittleEndian.Uint64(v), binary.LittleEndian.Uint64(v[8:])
-		if (x|y|(x-lowBits*' ')|(y-lowBits*' '))&highBits != 0 {
-			return false
-		}
-		v = v[16:]
+	// All, gathered over the whole, shows in its high bits whether there was a byte that is not ASCII or below a space.
+	all := uint64(0)
+	for i := 0; i+8 <= len(v); i += 8 {
+		x, _ := load(v, i)
+		all |= x | (x - lowBits*' ')
 	}
-	if x, ok := load(v, 0); ok {
-		if (x|(x-lowBits*' '))&highBits != 0 {
-			return false
-		}
-		v = v[8:]
+	if x, ok := load(v, len(v)-8); ok {
+		return (all|x|(x-lowBits*' '))&highBits == 0
 	}
 	for _, c := range v {
 		if c < ' ' || c >= utf8.RuneSelf {

@@ -7,11 +7,12 @@ import (
 )
 
 // This file holds the JSON scanner: it finds where values end and checks that they are JSON (RFC 8259), without building
-// anything. Strings are looked at eight bytes at a time. Nesting is kept in a bit stack, so that depth costs no recursion.
+// anything. Strings and numbers are looked at eight bytes at a time. Nesting is kept in a bit stack, so that depth costs no
+// recursion.
 //
-// Measured beside the alternatives on event lines of some 340 bytes (BenchmarkScan; encoding/json = 1): encoding/json into
-// a struct with a raw payload 1, json.Valid alone 2.3, this scanner with all member spans 16. It takes about as long as
-// three memory copies of the line, and a third of the time that inflating the line takes.
+// Measured beside the alternatives on lines of 430 bytes (BenchmarkScan, throughput relative to encoding/json into a struct
+// with a raw payload): json.Valid, which finds nothing, 2.9; Parse 5.9; Scan 9.5. Scan takes about half the time that
+// inflating the line takes.
 
 // maxDepth is how deeply values may nest, the limit of encoding/json.
 const maxDepth = 10_000
@@ -44,15 +45,8 @@ func plainEnd(b []byte, i int) int {
 		if !ok {
 			break
 		}
-		q := x ^ lowBits*'"'
-		mq := (q - lowBits) &^ q & highBits
-		m := (((x ^ lowBits*'\\') - lowBits) | (x - lowBits*' ')) &^ x & highBits
-		if m & (mq - 1) != 0 {
-			// something before the quote
+		if m := special(x); m != 0 {
 			return i + bits.TrailingZeros64(m)>>3
-		}
-		if mq != 0 {
-			return i + bits.TrailingZeros64(mq)>>3
 		}
 		i += 8
 	}
@@ -225,7 +219,10 @@ func skipValue(b []byte, i, depth int) int {
 	}
 	switch c := b[i]; {
 	case c == '"':
-		return skipString(b, i+1)
+		if i = plainEnd(b, i+1); uint(i) < uint(len(b)) && b[i] == '"' {
+			return i + 1
+		}
+		return skipString(b, i)
 	case c == '{' || c == '[':
 		return skipContainer(b, i, depth)
 	case c == '-' || isDigit(c):

@@ -124,25 +124,29 @@ func (l *Line) scan(b []byte) (start, end int) {
 			return start, i
 		}
 		nameEnd := i - 1
-		if i < len(b) && b[i] != ':' {
-			i = skipSpace(b, i)
-		}
-		if i >= len(b) || b[i] != ':' {
-			return start, ^i
+		if uint(i) >= uint(len(b)) || b[i] != ':' {
+			if i = skipSpace(b, i); i >= len(b) || b[i] != ':' {
+				return start, ^i
+			}
 		}
 		i++
-		if i < len(b) && b[i] <= ' ' {
+		if uint(i) < uint(len(b)) && b[i] <= ' ' {
 			i = skipSpace(b, i)
 		}
 		valueStart := i
 		if i = skipValue(b, i, 1); i < 0 {
 			return start, i
 		}
-		l.member(b, nameStart, nameEnd, span{int32(valueStart), int32(i)})
-		if i < len(b) && b[i] <= ' ' {
+		value := span{int32(valueStart), int32(i)}
+		if f := fieldOf(b[nameStart:nameEnd]); f < fieldCommand {
+			l.fields[f] = value
+		} else {
+			l.member(b, f, span{int32(nameStart), int32(nameEnd)}, value)
+		}
+		if uint(i) < uint(len(b)) && b[i] <= ' ' {
 			i = skipSpace(b, i)
 		}
-		if i >= len(b) {
+		if uint(i) >= uint(len(b)) {
 			return start, ^i
 		}
 		if b[i] == '}' {
@@ -152,7 +156,9 @@ func (l *Line) scan(b []byte) (start, end int) {
 		if b[i] != ',' {
 			return start, ^i
 		}
-		i = skipSpace(b, i+1)
+		if i++; uint(i) < uint(len(b)) && b[i] <= ' ' {
+			i = skipSpace(b, i)
+		}
 	}
 tail:
 	if rest := skipSpace(b, i); rest < len(b) {
@@ -161,19 +167,17 @@ tail:
 	return start, i
 }
 
-// member notes one member.
-func (l *Line) member(b []byte, nameStart, nameEnd int, value span) {
-	name := b[nameStart:nameEnd]
-	f := fieldOf(name)
-	if f == fieldOther && bytes.IndexByte(name, '\\') >= 0 {
-		l.scratch, _ = unescape(l.scratch[:0], name)
+// member notes a member that has no field in Event, or whose name is written in a way of its own.
+func (l *Line) member(b []byte, f field, name, value span) {
+	if text := b[name.start:name.end]; f == fieldOther && bytes.IndexByte(text, '\\') >= 0 {
+		l.scratch, _ = unescape(l.scratch[:0], text)
 		f = fieldOf(l.scratch)
 	}
 	if f < fieldCount {
 		l.fields[f] = value
 	}
 	if f >= fieldCommand {
-		l.others = append(l.others, other{span{int32(nameStart), int32(nameEnd)}, value})
+		l.others = append(l.others, other{name, value})
 	}
 }
 
@@ -191,10 +195,9 @@ func (l *Line) shift(by int32) {
 
 func (s span) back(by int32) span { return span{s.start - by, s.end - by} }
 
-// release drops the scanned bytes.
+// release drops the scanned bytes. The line must not be used again before Scan.
 func (l *Line) release() {
-	l.raw, l.fields = nil, [fieldCount]span{}
-	l.others = l.others[:0]
+	l.raw = nil
 	if cap(l.others) > 256 {
 		l.others = nil
 	}

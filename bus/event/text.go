@@ -83,11 +83,13 @@ func appendText(dst []byte, s string) (out []byte, ok bool) {
 
 // isPlain tells whether s is ASCII with nothing to escape.
 func isPlain(s []byte) bool {
-	for x, ok := load(s, 0); ok; x, ok = load(s, 0) {
-		if special(x)|x&highBits != 0 {
+	for i := 0; i+8 <= len(s); i += 8 {
+		if x, _ := load(s, i); special(x)|x&highBits != 0 {
 			return false
 		}
-		s = s[8:]
+	}
+	if x, ok := load(s, len(s)-8); ok {
+		return special(x)|x&highBits == 0
 	}
 	for _, c := range s {
 		if c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {

@@ -155,7 +155,12 @@ var (
 	errTooMany     = fmt.Errorf("a pointer record may stand for at most %d events", eid.MaxCounter+1)
 	errForeign     = errors.New("the pointer names a blob outside this bus")
 	errArchiveBack = errors.New("the archive pointer overlaps what is archived")
+	errSnapshot    = fmt.Errorf("a snapshot's time must lie between 0 and %d ms", int64(maxSnapshot))
 )
+
+// maxSnapshot is the latest time, in ms, of a snapshot: that of the latest event id. The date path of a later one is none, and
+// a queue that had it in its head could never be published to again.
+const maxSnapshot = 9_999_999_999_999
 
 // stream returns the stream that the scanned line belongs to, or nil where the line is to be dropped: it was published
 // before, or is configured away.
@@ -163,6 +168,9 @@ func (d *decoder) stream() (*stream, error) {
 	l := &d.line
 	name, plain := l.QueueBytes()
 	snapshot := l.Snapshot()
+	if snapshot < 0 || snapshot > maxSnapshot {
+		return nil, errSnapshot
+	}
 	if d.last != nil && plain && snapshot == 0 && string(name) == d.last.queue && d.skip == nil {
 		if l.HasPayload() && len(l.BotBytes()) > 0 && !l.Archive() && d.seq.skipBots == nil {
 			return d.last, nil
@@ -235,6 +243,8 @@ func (d *decoder) pointer(raw []byte) error {
 		err = errTooMany
 	case d.seq.cfg.Bucket != "" && p.Blob.Bucket != d.seq.cfg.Bucket:
 		err = errForeign
+	case p.Snapshot > maxSnapshot:
+		err = errSnapshot
 	}
 	if err != nil {
 		return d.dead(deadletter.ReasonPointer, err, raw)
@@ -334,17 +344,24 @@ func (d *decoder) command(raw []byte) error {
 func commandTime(raw json.RawMessage) (int64, error) {
 	var ms float64
 	if err := json.Unmarshal(raw, &ms); err == nil {
+		if ms < 0 || ms > maxSnapshot {
+			return 0, fmt.Errorf("%w, got %g", errSnapshot, ms)
+		}
 		return int64(ms), nil
 	}
 	var text string
 	if err := json.Unmarshal(raw, &text); err == nil {
 		for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
-			if t, err := time.Parse(layout, text); err == nil {
+			t, err := time.Parse(layout, text)
+			if err == nil && (t.UnixMilli() < 0 || t.UnixMilli() > maxSnapshot) {
+				return 0, fmt.Errorf("%w, got %s", errSnapshot, text)
+			}
+			if err == nil {
 				return t.UnixMilli(), nil
 			}
 		}
 	}
-	return 0, fmt.Errorf("want a time in ms or as ISO text, got %q", string(raw))
+	return 0, fmt.Errorf("want a time in ms or as ISO text, got %.60q", string(raw))
 }
 
 // dead keeps raw in the dead-letter queue. Everything in the letter comes from the input, so that a retry writes it again
@@ -358,8 +375,8 @@ func (d *decoder) dead(reason deadletter.Reason, cause error, raw []byte) error 
 		Reason: reason, Error: cause.Error(), Shard: d.batch.Shard, Sequence: d.record.Sequence, Line: d.number, At: d.record.Arrival,
 	}
 	if reason == deadletter.ReasonEvent || reason == deadletter.ReasonPointer {
-		letter.Bot = d.line.Bot()
-		letter.Queue, _ = d.line.Queue() // A queue that cannot be told is what the letter is about.
+		queue, _ := d.line.Queue() // A queue that cannot be told is what the letter is about.
+		letter.Bot, letter.Queue = label(d.line.Bot()), label(queue)
 	}
 	letter.SetRaw(raw)
 	payload, err := json.Marshal(letter)
@@ -381,4 +398,12 @@ func (d *decoder) dead(reason deadletter.Reason, cause error, raw []byte) error 
 	d.out.dead++
 	d.last = nil
 	return st.append(&l, d.record.Arrival)
+}
+
+// label bounds a name that a letter repeats from its input; the whole of it is in the raw bytes.
+func label(name string) string {
+	if len(name) > ref.MaxQueueBytes {
+		return strings.ToValidUTF8(name[:ref.MaxQueueBytes], "")
+	}
+	return name
 }

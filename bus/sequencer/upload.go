@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/google/uuid"
@@ -48,8 +49,16 @@ func blobKey(g *group, st *stream, n int, content []byte) string {
 		sum := sha256.Sum256(content)
 		id = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s\n%s\n%s\n%d\n%x", g.shard, st.queue, st.first, n, sum))
 	}
-	return fmt.Sprintf("bus/%s/%s%d-%07d-%s.gz", st.queue, eid.MinutePath(g.arrival), g.arrival, n, id)
+	queue := st.queue
+	if len(queue) > maxKeyQueue {
+		// The name is for people who look at the bucket. A key has 1024 bytes at most, a queue's name up to twice that.
+		queue = strings.ToValidUTF8(queue[:maxKeyQueue], "")
+	}
+	return fmt.Sprintf("bus/%s/%s%d-%07d-%s.gz", queue, eid.MinutePath(g.arrival), g.arrival, n, id)
 }
+
+// maxKeyQueue is how many bytes of a queue's name go into the key of a blob.
+const maxKeyQueue = 900
 
 // buffers is a pool of text buffers.
 type buffers struct{ pool sync.Pool }

@@ -128,16 +128,19 @@ func TestTrackerMovesOverDurableEventsOnly(t *testing.T) {
 	tr.handled(at(6), []*batch{b})
 	check := func(position string, units int64) {
 		t.Helper()
-		p, err := tr.settled()
+		p, err := tr.take()
 		if err != nil || p.position != position || p.units != units {
 			t.Fatalf("%+v %v, want %s %d", p, err, position, units)
 		}
+		tr.giveBack(p)
 	}
 	check("1", 1)
 	close(b.done) // The later chunk is durable first.
 	check("1", 1)
-	p, _ := tr.settled()
-	tr.checkpointed(p, 7)
+	if p, _ := tr.take(); p.position != "1" {
+		t.Fatal(p)
+	}
+	check("", 0)
 	close(a.done)
 	check("6", 5)
 	if len(tr.marks) != 0 {
@@ -147,7 +150,7 @@ func TestTrackerMovesOverDurableEventsOnly(t *testing.T) {
 	c.err = io.EOF
 	close(c.done)
 	tr.handled(at(7), []*batch{c})
-	if p, err := tr.settled(); err == nil || p.position != "6" {
+	if p, err := tr.take(); err == nil || p.position != "6" {
 		t.Fatal(p, err)
 	}
 }

@@ -130,7 +130,7 @@ func TestPanickingHandlerFailsTheRunOnly(t *testing.T) {
 		return double(ctx, e)
 	})
 	var p *rstreams.PanicError
-	if !errors.As(err, &p) || p.Value != "ouch" || !strings.Contains(string(p.Stack), "enrich_test.go") {
+	if !errors.As(err, &p) || p.Value != "ouch" || !strings.Contains(string(p.Stack), "enrich_control_test.go") {
 		t.Fatal(err)
 	}
 	if bus.Position("bot", "in") != ids[1] {

@@ -208,3 +208,36 @@ func ExampleAck_Wait() {
 	fmt.Println(receipt.Queue, receipt.Shard, receipt.Sequence != "")
 	// Output: orders embedded true
 }
+
+// EnrichTyped is for the plain case: one event in, one event out.
+func ExampleEnrichTyped() {
+	ctx := context.Background()
+	bus, done := openExample(ctx)
+	defer done()
+	w, err := bus.NewWriter(rstreams.WriterOptions{Bot: "shop", Queue: "orders"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := w.Put(ctx, order{"pear", 3}); err != nil {
+		log.Fatal(err)
+	}
+	if err := w.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	stats, err := rstreams.EnrichTyped(ctx, bus, rstreams.EnrichOptions{Bot: "pricing", From: []string{"orders"}, To: "orders.priced"},
+		func(_ context.Context, o order) (priced, error) { return priced{o, 0.25 * float64(o.Count)}, nil })
+	if err != nil {
+		log.Fatal(err)
+	}
+	for e, err := range rstreams.ReadTyped[priced](ctx, bus, "orders.priced", rstreams.ReadOptions{Start: "z/"}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		steps, err := bus.Trace(ctx, e.Queue, e.EID)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(stats.Outputs, e.Value.Total, "made of", steps[1].Queue, string(steps[1].Event.Payload))
+	}
+	// Output: 1 0.75 made of orders {"item":"pear","count":3}
+}

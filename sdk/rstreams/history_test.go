@@ -13,7 +13,7 @@ import (
 // TestRandomHistoriesDeliverEverythingOnceAndInOrder lets a writer and a bot that is stopped and restarted in every way take
 // turns.
 func TestRandomHistoriesDeliverEverythingOnceAndInOrder(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(30) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 3))
 			bus := rstreamstest.New(t)

@@ -122,38 +122,37 @@ func (p *pipeline) run(ctx context.Context) (RunStats, error) {
 	if failed != nil {
 		causes = append(causes, failed)
 	}
-	causes = append(causes, p.finish(ctx, failed == nil)...)
+	causes = p.finish(ctx, causes, failed == nil)
 	return p.result(), join(causes)
 }
 
-// finish makes what was handled durable and stores the last checkpoints.
-func (p *pipeline) finish(ctx context.Context, checkpoint bool) (errs []error) {
-	if err := p.w.Close(ctx); err != nil {
-		errs = append(errs, err)
-	}
-	if ctx.Err() != nil {
-		return []error{wrap(p.op, "", "", context.Cause(ctx))}
+// finish makes what was handled durable and stores the last checkpoints. It returns the causes with what went wrong here.
+func (p *pipeline) finish(ctx context.Context, causes []error, checkpoint bool) []error {
+	closed := p.w.Close(ctx)
+	switch {
+	case ctx.Err() != nil:
+		if len(causes) == 0 {
+			causes = append(causes, wrap(p.op, "", "", context.Cause(ctx)))
+		}
+		return causes
+	case closed != nil && !slices.ContainsFunc(causes, func(err error) bool { return errors.Is(err, p.w.err) }):
+		causes = append(causes, closed)
 	}
 	if checkpoint {
-		if err := p.commit(ctx); err != nil && len(errs) == 0 {
-			errs = append(errs, err)
+		// A writer that failed is told already; what was durable before is checkpointed all the same.
+		if err := p.commit(ctx); err != nil && closed == nil {
+			causes = append(causes, err)
 		}
 	}
-	return errs
+	return causes
 }
 
-// join returns the causes as one error; a cause that another one wraps too is told once.
+// join returns one error for all.
 func join(errs []error) error {
-	var kept []error
-	for _, err := range errs {
-		if !slices.ContainsFunc(kept, func(k error) bool { return errors.Is(k, err) || errors.Is(err, k) }) {
-			kept = append(kept, err)
-		}
+	if len(errs) == 1 {
+		return errs[0]
 	}
-	if len(kept) == 1 {
-		return kept[0]
-	}
-	return errors.Join(kept...)
+	return errors.Join(errs...)
 }
 
 func (p *pipeline) result() RunStats {
@@ -201,19 +200,17 @@ var errDerived = errors.New("derived events are not durable")
 func (p *pipeline) commit(ctx context.Context) error {
 	var errs []error
 	for _, s := range p.sources {
-		ready, failed := s.track.settled()
+		ready, failed := s.track.take()
 		if failed != nil {
 			errs = append(errs, wrap(p.op, s.reader.queue, ready.position, fmt.Errorf("%w: %w", errDerived, failed)))
 		}
 		if ready.position == "" {
 			continue
 		}
-		now := p.bus.millis()
-		if err := s.reader.handle.write(ctx, ready.checkpoint(now)); err != nil {
+		if err := s.reader.handle.write(ctx, ready.checkpoint(p.bus.millis())); err != nil {
+			s.track.giveBack(ready)
 			errs = append(errs, err)
-			continue
 		}
-		s.track.checkpointed(ready, now)
 	}
 	return join(errs)
 }

@@ -133,7 +133,12 @@ var errBreak = errors.New("the read has ended")
 // All reads up to the head that it finds when it begins; with Follow it never catches up for good.
 func (r *Reader) All(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		if err := r.run(ctx, yield); err != nil {
+		left := false
+		err := r.run(ctx, func(e Event, err error) bool {
+			left = !yield(e, err)
+			return !left
+		})
+		if err != nil && !left {
 			yield(Event{}, wrap("read", r.queue, r.position, err))
 		}
 	}

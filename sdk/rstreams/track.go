@@ -47,36 +47,32 @@ func (t *tracker) hold(p progress) {
 	t.held = t.held.and(p)
 }
 
-// settled returns what may be checkpointed, and the error of the first chunk that failed.
-func (t *tracker) settled() (progress, error) {
+// take returns what may be checkpointed now, and the error of the first chunk that failed. What it returns is no longer kept
+// here: give it back if it cannot be checkpointed.
+func (t *tracker) take() (progress, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := 0
+	var failed error
 	for n < len(t.marks) {
-		done, err := durable(t.marks[n].chunks)
-		if err != nil {
-			return t.ready, err
-		}
-		if !done {
+		var done bool
+		if done, failed = durable(t.marks[n].chunks); !done {
 			break
 		}
 		t.ready = t.ready.and(t.marks[n].progress)
 		n++
 	}
 	t.marks = slices.Delete(t.marks, 0, n)
-	return t.ready, nil
+	ready := t.ready
+	t.ready = progress{}
+	return ready, failed
 }
 
-// checkpointed notes that p, as settled returned it, is stored.
-func (t *tracker) checkpointed(p progress, now int64) {
+// giveBack undoes a take.
+func (t *tracker) giveBack(p progress) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ready.position == p.position {
-		t.ready = progress{start: now}
-		return
-	}
-	t.ready.units -= p.units
-	t.ready.start = now
+	t.ready = p.and(t.ready)
 }
 
 // durable tells whether all chunks are acknowledged.

@@ -216,3 +216,49 @@ func TestClonesShareNothing(t *testing.T) {
 		t.Fatalf("%+v", e)
 	}
 }
+
+func TestEveryWayToPutWritesTheSameEvent(t *testing.T) {
+	bus := rstreamstest.New(t)
+	w, err := bus.NewWriter(rstreams.WriterOptions{Bot: "writer", Queue: "q"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := json.RawMessage(`{"i":1}`)
+	var acks []rstreams.Ack
+	for _, put := range []func() (rstreams.Ack, error){
+		func() (rstreams.Ack, error) { return w.Put(t.Context(), number{1}) },
+		func() (rstreams.Ack, error) { return w.TryPut(number{1}) },
+		func() (rstreams.Ack, error) { return w.PutTo(t.Context(), "queue:q", number{1}) },
+		func() (rstreams.Ack, error) { return w.PutRaw(t.Context(), raw) },
+		func() (rstreams.Ack, error) {
+			return w.PutEvent(t.Context(), rstreams.Event{Payload: raw, EID: "z/ignored"})
+		},
+		func() (rstreams.Ack, error) { return w.TryPutEvent(rstreams.Event{Payload: raw}) },
+	} {
+		ack, err := put()
+		if err != nil {
+			t.Fatal(err)
+		}
+		acks = append(acks, ack)
+	}
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, ack := range acks {
+		<-ack.Done()
+		if r, err := ack.Wait(t.Context()); err != nil || r.Index != i || r.Queue != "q" {
+			t.Fatalf("%+v %v", r, err)
+		}
+	}
+	for _, e := range bus.Events("q") {
+		if string(e.Payload) != `{"i":1}` || e.Bot != "writer" || e.Timestamp == 0 || e.SourceTimestamp != e.Timestamp {
+			t.Fatalf("%+v", e)
+		}
+	}
+	if (rstreams.Ack{}).Done() != nil {
+		t.Fatal("the zero Ack is done")
+	}
+	if _, err := (rstreams.Ack{}).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -12,10 +12,13 @@ package rstreamstest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/rstreams-go/rstreams/bus/eid"
+	"github.com/rstreams-go/rstreams/bus/ref"
 	"github.com/rstreams-go/rstreams/bus/sequencer"
 	"github.com/rstreams-go/rstreams/bus/store"
 	"github.com/rstreams-go/rstreams/bus/store/memory"
@@ -103,15 +106,22 @@ func (b *Bus) PutEvents(queue string, events ...rstreams.Event) []string {
 func (b *Bus) write(queue string, n int, put func(ctx context.Context, w *rstreams.Writer, i int) error) []string {
 	b.t.Helper()
 	ctx := context.Background()
+	row, err := b.plain.Store().Queues.Get(ctx, ref.Queue(queue))
+	if !errors.Is(err, store.ErrNotFound) {
+		b.check(err)
+	}
 	w, err := b.plain.NewWriter(rstreams.WriterOptions{Bot: writerBot, Queue: queue})
 	b.check(err)
 	for i := range n {
 		b.check(put(ctx, w, i))
 	}
 	b.check(w.Close(ctx))
-	all := b.Events(queue)
-	var ids []string
-	for _, e := range all[len(all)-n:] {
+	if row.Head == "" {
+		row.Head = eid.First
+	}
+	ids := make([]string, 0, n)
+	for e, err := range b.plain.Read(ctx, queue, rstreams.ReadOptions{Start: row.Head, NoSnapshot: true}) {
+		b.check(err)
 		ids = append(ids, e.EID)
 	}
 	return ids

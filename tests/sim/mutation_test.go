@@ -110,6 +110,15 @@ var mutants = []mutant{
 		`case i.StartTime != 0 || i.RequestID != "" || i.CompletedTime != 0:`, `case false:`,
 	},
 	{
+		"archive: no event twice (W-D5)", "a pointer is checked before the archive is claimed only", "bus/sequencer/publish.go",
+		`if hasSuffix(u.queue, store.ArchiveSuffix) && len(streams) > 0 &&`,
+		`if hasSuffix(u.queue, store.ArchiveSuffix) && len(streams) < 0 &&`,
+	},
+	{
+		"archive: its end follows (C40)", "a crash between the archive's head and its end is not repaired", "bus/sequencer/decode.go",
+		`d.out.archives[strings.TrimSuffix(queue, store.ArchiveSuffix)] = head`, `_ = strings.TrimSuffix`,
+	},
+	{
 		"statistics name real events (W-O7)", "the position is one event further", "bus/sequencer/stats.go",
 		`first.Add(int(min(b.last, c.Records-1)))`, `first.Add(int(b.last + 1))`,
 	},

@@ -24,15 +24,32 @@ type report struct {
 // back-off of a bot and the longest life of a dead run, and some.
 const restLimit = 6 * time.Hour
 
-// simulate runs one seed.
-func simulate(t *testing.T, seed uint64, p plan, tracing bool) (out report) {
+// backend makes the store of a world, and how to close it.
+type backend func(w *world) (base store.Store, shut func(), err error)
+
+func inMemory(w *world) (store.Store, func(), error) {
+	return memory.New(memory.Options{Now: w.now}), func() {}, nil
+}
+
+// simulate runs one seed on the memory store.
+func simulate(t *testing.T, seed uint64, p plan, tracing bool) report {
+	return simulateOn(t, inMemory, seed, p, tracing)
+}
+
+// simulateOn runs one seed.
+func simulateOn(t *testing.T, open backend, seed uint64, p plan, tracing bool) (out report) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(seed, p, tracing)
 		w.note("world", "seed %d %v", seed, p)
+		base, shut, err := open(w)
+		if err != nil {
+			t.Fatalf("cannot make a store: %v", err)
+		}
+		defer shut()
 		done := make(chan struct{})
 		go func() { w.schedule(); close(done) }()
 		w.spawn("main", func(main *proc) {
-			w.history(main)
+			w.history(main, base)
 			w.cancel()
 		})
 		select {
@@ -48,8 +65,7 @@ func simulate(t *testing.T, seed uint64, p plan, tracing bool) (out report) {
 }
 
 // history is what happens in a world: traffic under faults, then rest, then the reckoning.
-func (w *world) history(main *proc) {
-	base := memory.New(memory.Options{Now: w.now})
+func (w *world) history(main *proc, base store.Store) {
 	o := newOracle(w, base)
 	p := w.plan
 	f := newFleet(w, o)

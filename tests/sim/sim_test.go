@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -64,15 +63,6 @@ func planOf(t *testing.T, seed uint64) plan {
 		}
 	}
 	return p
-}
-
-// cpuTime is what this process has used so far, in user mode.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano())
 }
 
 // runSeeds runs seeds on all processors and returns the first that fails, 0 for none.
@@ -172,18 +162,20 @@ func TestASeedAlwaysGivesTheSameTrace(t *testing.T) {
 		if len(a.trace) == 0 {
 			t.Fatalf("seed %d left no trace", seed)
 		}
-		for i := range a.trace {
-			if i >= len(b.trace) || a.trace[i] != b.trace[i] {
-				t.Fatalf("seed %d, line %d:\n%s\n%s", seed, i, a.trace[i], at2(b.trace, i))
-			}
-		}
-		if len(a.trace) != len(b.trace) {
-			t.Fatalf("seed %d: %d lines and %d lines", seed, len(a.trace), len(b.trace))
+		sameTrace(t, seed, a.trace, b.trace)
+	}
+}
+
+func sameTrace(t *testing.T, seed uint64, a, b []string) {
+	t.Helper()
+	for i := range max(len(a), len(b)) {
+		if x, y := lineOf(a, i), lineOf(b, i); x != y {
+			t.Fatalf("seed %d, line %d:\n%s\n%s", seed, i, x, y)
 		}
 	}
 }
 
-func at2(list []string, i int) string {
+func lineOf(list []string, i int) string {
 	if i >= len(list) {
 		return "(end)"
 	}

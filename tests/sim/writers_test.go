@@ -214,7 +214,7 @@ func (wr *writer) badLine(c *content, text *bytes.Buffer, queue string) {
 		`{"id":"`+wr.name+`","event":"`+queue+`","payload":0}`,
 		`{"id":"`+wr.name+`","payload":{"k":"`+key+`"}}`,
 		`{"id":"`+wr.name+`","event":"`+queue+`/_archive","payload":{"k":"`+key+`"}}`,
-		`{"id":"`+wr.name+`","event":"`+queue+`","s3":{"bucket":"memory","key":"x"},"records":0}`,
+		`{"id":"`+wr.name+`","event":"`+queue+`","s3":{"bucket":"elsewhere","key":"x"},"records":0}`,
 		"", "\r", `{"_cmd":"unheard","event":"`+queue+`"}`,
 	)
 	text.WriteString(bad + "\n")

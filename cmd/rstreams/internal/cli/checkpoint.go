@@ -94,14 +94,12 @@ func (a *app) checkpointSetCommand() *cobra.Command {
 		Short: "Move a bot's read checkpoint, to replay or to skip events",
 		Long: "set moves a bot's read checkpoint on a queue. POSITION is an event id (the bot goes on after it), a date such as\n" +
 			"z/2026/11/21 or 2026-11-21T10:00:00Z (it goes on with that time), z/ (with the oldest event), or `head` (it skips\n" +
-			"everything). The checkpoint moves only if nobody moves it meanwhile; --expect names the position it must have now.\n" +
+			"everything). For system:NAME in place of QUEUE it is whatever the bot keeps there.\n" +
+			"The checkpoint moves only if nobody moves it meanwhile; --expect names the position it must have now.\n" +
 			"--force overwrites it whatever happens: pause the bot first.",
 		Args: args(3, 3, "BOT QUEUE POSITION"),
 		RunE: func(_ *cobra.Command, names []string) (err error) {
-			position, err := parsePosition(names[2])
-			if err != nil {
-				return err
-			}
+			queue := ref.Queue(names[1])
 			if err := ref.ValidateQueue(names[1]); err != nil {
 				return err
 			}
@@ -111,19 +109,11 @@ func (a *app) checkpointSetCommand() *cobra.Command {
 			}
 			defer done(&err)
 			st := bus.Store()
-			queue := ref.Queue(names[1])
-			q, err := st.Queues.Get(a.soft, queue)
-			if errors.Is(err, store.ErrNotFound) {
-				return fmt.Errorf("%w (see `rstreams queues`)", err)
-			} else if err != nil {
-				return err
-			}
-			if position == "head" {
-				position = q.Head
-			}
-			if strings.TrimSuffix(position, " ") > q.Head && !strings.HasPrefix(q.Head, position) {
-				return usageError(fmt.Errorf("position %s is beyond the newest event %s of %s; use `head` to skip everything",
-					position, q.Head, queue))
+			position := names[2]
+			if ref.Parse(names[1]).Type != ref.TypeSystem { // positions in systems are the systems' own
+				if position, err = a.queuePosition(st, queue, position); err != nil {
+					return err
+				}
 			}
 			b, err := st.Bots.Get(a.soft, botID(names[0]))
 			if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -155,6 +145,29 @@ func (a *app) checkpointSetCommand() *cobra.Command {
 	c.Flags().StringVar(&expected, "expect", "", "the position that the checkpoint must have now")
 	c.Flags().BoolVar(&force, "force", false, "overwrite the checkpoint whatever it is by then")
 	return c
+}
+
+// queuePosition reads a position in a queue, which must not be beyond the newest event.
+func (a *app) queuePosition(st store.Store, queue, text string) (string, error) {
+	position, err := parsePosition(text)
+	if err != nil {
+		return "", err
+	}
+	q, err := st.Queues.Get(a.soft, queue)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", fmt.Errorf("%w (see `rstreams queues`)", err)
+	}
+	if err != nil {
+		return "", err
+	}
+	if position == "head" {
+		position = q.Head
+	}
+	if strings.TrimSuffix(position, " ") > q.Head && !strings.HasPrefix(q.Head, position) {
+		return "", usageError(fmt.Errorf("position %s is beyond the newest event %s of %s; use `head` to skip everything",
+			position, q.Head, queue))
+	}
+	return position, nil
 }
 
 // parsePosition reads a position as people give it: an event id, a prefix of one, a time in RFC 3339, or a date. "head" is

@@ -101,8 +101,10 @@ func (c *checker) blob(ctx context.Context, k *store.Chunk, at Fault) (int64, er
 			if !lost(err) {
 				return records, fmt.Errorf("read blob %s: %w", k.Blob.Key, err)
 			}
-			at.Rule = RuleBody
-			c.fault(at, "blob %s, section %d: %v", k.Blob.Key, i, err)
+			if !c.expired(k.Expires) {
+				at.Rule = RuleBody
+				c.fault(at, "blob %s, section %d: %v", k.Blob.Key, i, err)
+			}
 			return records, nil
 		}
 		count := &counter{r: r}

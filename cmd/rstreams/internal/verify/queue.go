@@ -58,7 +58,7 @@ func (c *checker) queue(ctx context.Context, row store.Queue, q *Queue) error {
 
 // chunks walks the index of a queue and returns the end of the last chunk.
 func (c *checker) chunks(ctx context.Context, row store.Queue, q *Queue, through string) (string, error) {
-	prev, empty := "", 0
+	prev, expires, empty := "", int64(0), 0
 	for through != "" {
 		page, err := c.st.Chunks.Query(ctx, row.Name, prev, through, 0, 0)
 		if err != nil {
@@ -72,7 +72,7 @@ func (c *checker) chunks(ctx context.Context, row store.Queue, q *Queue, through
 			if k.End <= prev {
 				return "", fmt.Errorf("%w: the index returned chunk %s after %s", store.ErrCorrupt, k.End, prev)
 			}
-			c.order(k, prev, q)
+			c.order(k, prev, expires, q)
 			if err := c.chunk(ctx, k, q); err != nil {
 				return "", err
 			}
@@ -80,7 +80,7 @@ func (c *checker) chunks(ctx context.Context, row store.Queue, q *Queue, through
 			if prev == "" {
 				q.First = k.Start
 			}
-			prev = k.End
+			prev, expires = k.End, k.Expires
 			if c.o.Progress != nil {
 				c.o.Progress(row.Name, c.report.Events+q.Events, c.report.Bytes+q.Bytes)
 			}
@@ -97,8 +97,12 @@ func (c *checker) chunks(ctx context.Context, row store.Queue, q *Queue, through
 	return prev, nil
 }
 
-// order checks a chunk against the one before it.
-func (c *checker) order(k *store.Chunk, prev string, q *Queue) {
+// expired tells whether the time has come from which the backend may drop a chunk: during a run that takes long, the oldest
+// chunks may go while it reads them.
+func (c *checker) expired(expires int64) bool { return expires != 0 && expires <= c.o.Now().Unix() }
+
+// order checks a chunk against the one before it, which expires at the given time.
+func (c *checker) order(k *store.Chunk, prev string, expires int64, q *Queue) {
 	at := Fault{Queue: k.Queue, Chunk: k.End}
 	if prev != "" && k.Start <= prev {
 		at.Rule = RuleOverlap
@@ -113,6 +117,8 @@ func (c *checker) order(k *store.Chunk, prev string, q *Queue) {
 		}
 	case k.Prev != "" && prev == "":
 		q.Expired = true
+	case k.Prev > prev && c.expired(expires):
+		q.Expired = true // The chunk between is hardly younger than the one before, which may be gone by now.
 	case k.Prev > prev:
 		at.Rule = RuleGap
 		c.fault(at, "a chunk that ended at %s is missing before it", k.Prev)

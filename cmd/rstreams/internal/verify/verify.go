@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/bus/store"
@@ -119,12 +120,17 @@ type Options struct {
 	MaxFaults int
 	// Progress, if set, is called after each chunk from the calling goroutine.
 	Progress func(queue string, events, bytes int64)
+	// Now is the clock that tells which chunks may be gone by age; nil means time.Now.
+	Now func() time.Time
 }
 
 // Run checks the bus stored in st. The error is the storage's or the context's: faults of the data are in the report.
 func Run(ctx context.Context, st store.Store, o Options) (*Report, error) {
 	if o.MaxFaults == 0 {
 		o.MaxFaults = 1000
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	c := &checker{st: st, o: o, report: &Report{Queues: []Queue{}, DeadLetters: map[string]int64{}, Faults: []Fault{}}}
 	if err := c.queues(ctx); err != nil {

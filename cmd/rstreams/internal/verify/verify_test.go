@@ -427,6 +427,15 @@ func TestEventsThatExpiredAreNoGap(t *testing.T) {
 	}
 }
 
+func TestChunksThatExpireDuringTheRunAreNoGap(t *testing.T) {
+	st := newBus(t)
+	st.Chunks = editedChunks{st.Chunks, nthInline(1, func(*store.Chunk) bool { return false })}
+	late := func() time.Time { return time.Now().AddDate(0, 0, 8) }
+	if r := check(t, st, Options{Now: late}); !r.OK() {
+		t.Errorf("faults: %v", r.Faults)
+	}
+}
+
 func TestFaultsAreCountedBeyondThoseThatAreKept(t *testing.T) {
 	st := newBus(t)
 	st.Chunks = editedChunks{st.Chunks, func(k *store.Chunk) bool {
