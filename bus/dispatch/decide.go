@@ -107,13 +107,19 @@ func Deadline(bot *store.Bot) int64 {
 //     asks only after a delay that grows with each such run (W-P9).
 //
 // What is in its way: a run that is on, archived, paused, a ScheduledTrigger to come, back-off, more than RogueErrors errors,
-// and the bot's own Delay. IgnorePaused overrides paused, ScheduledTrigger and back-off.
+// and the bot's own Delay. IgnorePaused overrides paused, ScheduledTrigger and back-off. Times that a clock left which was ahead
+// by more than ClockFault hold nothing up.
 func Decide(bot store.Bot, now time.Time) Decision {
 	ms := now.UnixMilli()
 	if t := bot.Invocation.Type; t == "" || t == "none" {
 		return Decision{Action: Idle, Reason: NoCode}
 	}
 	if deadline := Deadline(&bot); deadline != 0 {
+		if far(bot.Instance.InvokeTime, ms) && bot.Instance.StartTime != 0 {
+			if deadline += bot.Instance.StartTime - bot.Instance.InvokeTime; far(bot.Instance.StartTime, ms) {
+				deadline = 0 // The clock was ahead when it began: nothing tells when it ends.
+			}
+		}
 		if ms <= deadline {
 			return Decision{Action: Wait, Reason: Running, Until: time.UnixMilli(deadline + 1)}
 		}
@@ -123,7 +129,8 @@ func Decide(bot store.Bot, now time.Time) Decision {
 		return Decision{Action: Idle, Reason: Archived}
 	}
 
-	invoked := max(bot.InvokeTime, bot.Instance.InvokeTime)
+	stored := bot
+	bot, invoked := heal(bot, ms)
 	var backOff int64
 	if bot.Instance.Status == store.StatusError && bot.ErrorCount > 0 {
 		backOff = bot.Instance.CompletedTime + BackOffDelay(bot.ErrorCount).Milliseconds()
@@ -201,15 +208,19 @@ func Decide(bot store.Bot, now time.Time) Decision {
 		return d
 	}
 	d.Action, d.BackOff = Run, 0
-	d.Lock = LockFor(bot, now)
+	d.Lock = LockFor(stored, now)
 	d.Lock.Stalls = stalls
 	return d
 }
 
 // LockFor returns the lock that reserves a run of bot at now, whether or not Decide is for it.
 func LockFor(bot store.Bot, now time.Time) store.Lock {
+	at := max(now.UnixMilli(), max(bot.InvokeTime, bot.Instance.InvokeTime)+1)
+	if far(bot.Trigger, now.UnixMilli()) {
+		at = max(at, bot.Trigger) // or it would never be served
+	}
 	l := store.Lock{
-		Bot: bot.ID, Seen: bot.InvokeTime, At: max(now.UnixMilli(), max(bot.InvokeTime, bot.Instance.InvokeTime)+1),
+		Bot: bot.ID, Seen: bot.InvokeTime, At: at,
 		Progress: map[string]string{}, Requested: map[string]string{},
 	}
 	for _, t := range bot.Triggers {

@@ -75,6 +75,7 @@ type Dispatcher struct {
 	tick    int64
 	tickDue bool
 	tickAt  time.Time
+	latest  time.Time     // that the clock showed
 	alarm   chan struct{} // the earliest due time may have changed
 	wg      sync.WaitGroup
 }
@@ -274,6 +275,14 @@ func (d *Dispatcher) watchClock(ctx context.Context) {
 	for {
 		d.mu.Lock()
 		now := d.cfg.Now()
+		if d.stepBack(now) {
+			for _, b := range d.table.bots {
+				if b.schedule != nil {
+					b.next = b.schedule.Next(now)
+				}
+				d.enqueue(b)
+			}
+		}
 		for len(d.table.due) > 0 && !d.table.due[0].wake.After(now) {
 			b := d.table.due[0]
 			d.table.setWake(b, time.Time{})

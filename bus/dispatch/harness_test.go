@@ -37,6 +37,8 @@ type world struct {
 	began          time.Time
 	requests, dead int
 	wg             sync.WaitGroup
+	// now is the clock of the bots' processes.
+	now func() time.Time
 }
 
 // run is one run of a bot.
@@ -55,7 +57,7 @@ type run struct {
 func newWorld(t *testing.T) *world {
 	return &world{
 		t: t, st: memory.New(memory.Options{}), code: map[string]func(*run) error{}, refuse: map[string]error{},
-		running: map[string]bool{}, starts: map[string][]time.Duration{}, began: time.Now(),
+		running: map[string]bool{}, starts: map[string][]time.Duration{}, began: time.Now(), now: time.Now,
 	}
 }
 
@@ -155,7 +157,7 @@ func (w *world) Invoke(_ context.Context, row store.Bot, payload []byte) error {
 
 func (r *run) do(code func(*run) error) {
 	w, id := r.world, r.row.ID
-	now := time.Now()
+	now, started := w.now(), time.Now()
 	err := w.st.Bots.Confirm(r.ctx, store.Confirm{
 		Bot: id, Token: r.token, RequestID: r.req, At: now.UnixMilli(), MaxDuration: r.max.Milliseconds(),
 	})
@@ -171,7 +173,7 @@ func (r *run) do(code func(*run) error) {
 		w.t.Errorf("bot %s runs twice at once", id)
 	}
 	w.running[id] = true
-	w.starts[id] = append(w.starts[id], now.Sub(w.began))
+	w.starts[id] = append(w.starts[id], started.Sub(w.began))
 	w.mu.Unlock()
 	err = code(r)
 	w.mu.Lock()
@@ -181,7 +183,10 @@ func (r *run) do(code func(*run) error) {
 		return
 	}
 	c := r.done
-	c.Bot, c.Token, c.RequestID, c.At, c.Failed = id, r.token, r.req, max(time.Now().UnixMilli(), r.token+1), err != nil
+	c.Bot, c.Token, c.RequestID, c.At, c.Failed = id, r.token, r.req, w.now().UnixMilli(), err != nil
+	if now := now.UnixMilli(); c.At <= max(r.token, now) && !far(r.token, now) {
+		c.At = max(r.token, now) + 1
+	}
 	if err := w.st.Bots.Complete(r.ctx, c); err != nil {
 		w.t.Errorf("end of %s: %v", id, err)
 	}

@@ -29,6 +29,10 @@ type bot struct {
 	next  time.Time
 	// release is the end of a run that could not be started, until it is stored.
 	release *store.Complete
+	// unstarted is the token of a run that has not started and whose invocation lies ahead of the clock, and since when it was
+	// seen: only that tells when it is overdue.
+	unstarted int64
+	since     time.Time
 	// requested is when heads were last stored.
 	requested time.Time
 

@@ -181,6 +181,9 @@ func (j *job) request(ctx context.Context, triggers map[string]string, next time
 				occurrence = last // Late by more than one: they fire once.
 			}
 			r.At = max(r.At, occurrence.UnixMilli())
+			if far(j.row.Trigger, now.UnixMilli()) {
+				r.At = max(r.At, j.row.Trigger, j.row.InvokeTime) + 1 // Triggers only grow.
+			}
 		}
 		j.mu.Unlock()
 	}
@@ -225,6 +228,9 @@ func (j *job) decide(ctx context.Context, hosted bool) error {
 	}
 	switch dec.Action {
 	case Wait:
+		if dec.Reason == Running && j.overdue(now) {
+			return j.expire(ctx, now)
+		}
 		j.at(dec.Until)
 	case Expire:
 		return j.expire(ctx, now)
@@ -234,6 +240,21 @@ func (j *job) decide(ctx context.Context, hosted bool) error {
 		}
 	}
 	return nil
+}
+
+// overdue tells whether a run that has not started, under a token that lies ahead of the clock, has had its time.
+func (j *job) overdue(now time.Time) bool {
+	in := &j.row.Instance
+	if in.StartTime != 0 || !far(in.InvokeTime, now.UnixMilli()) {
+		return false
+	}
+	b := j.bot
+	if b.unstarted != in.Token {
+		b.unstarted, b.since = in.Token, now
+	}
+	limit := b.since.Add(time.Duration(Deadline(&j.row)-in.InvokeTime) * time.Millisecond)
+	j.at(limit.Add(time.Millisecond))
+	return now.After(limit)
 }
 
 // expire ends a run that gave no sign of life in time as failed (C58). Several processes may do so; it counts once.

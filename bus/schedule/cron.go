@@ -82,8 +82,8 @@ func parseCron(words []word, length int) ([]calendar, *fault) {
 		words = append(words, word{text: "*", pos: length})
 	case 7:
 	default:
-		return nil, faultf(words[0].pos, "%d fields; cron takes 5 (minute hour day-of-month month day-of-week), 6 with a second in front, "+
-			"or 7 with a year behind; otherwise %s", len(words), accepted)
+		return nil, faultf(words[0].pos, "%d fields; cron takes 5 (minute hour day-of-month month day-of-week), "+
+			"6 with a second in front, or 7 with a year behind; otherwise %s", len(words), accepted)
 	}
 	return parseFields(words, false)
 }
@@ -149,7 +149,8 @@ func (p *fieldParser) item(item string, pos int) *fault {
 			return faultf(pos+len(body)+1, "step %q of the %s is no number from 1", stepText, p.name)
 		}
 		if span := p.high - p.low + 1; step > span {
-			return faultf(pos+len(body)+1, "step %d is longer than the %d values of the %s; rate(...) has no such limit", step, span, p.name)
+			return faultf(pos+len(body)+1, "step %d is longer than the %d values of the %s; rate(...) has no such limit",
+				step, span, p.name)
 		}
 	}
 	low, high := p.low, p.high

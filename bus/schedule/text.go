@@ -148,7 +148,8 @@ func (p *textParser) everyN(n int, count, unit word) *fault {
 		return faultf(unit.pos, "%q is no unit, use seconds, minutes, hours or days", unit.text)
 	}
 	if n < 1 || n > limit {
-		return faultf(count.pos, "every takes 1-%d %ss; for longer periods use rate(%d %ss)", limit, unitOf(unit.text), max(n, 1), unitOf(unit.text))
+		return faultf(count.pos, "every takes 1-%d %[2]ss; for longer periods use rate(%[3]d %[2]ss)",
+			limit, unitOf(unit.text), max(n, 1))
 	}
 	for i := 0; i < limit; i += n {
 		values |= 1 << uint(i)

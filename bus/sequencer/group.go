@@ -215,7 +215,9 @@ func (st *stream) number(base int64, prev string) (numbered, error) {
 			counter += int(pl.records)
 		}
 		if ttl := st.group.cfg.TTL; ttl > 0 && !c.Archive && st.snapshot == 0 {
-			c.Expires = (st.group.arrival + ttl.Milliseconds()) / 1000
+			// By the id, not by the arrival, which need not grow along the queue: chunks must go in their order, or a reader that
+			// comes late finds the earlier ones and a hole behind them.
+			c.Expires = (base + ttl.Milliseconds()) / 1000
 		}
 		out.add(st.queue, c, pl.bots, first, base)
 		prev = c.End

@@ -88,3 +88,17 @@ func TestADeadLetterIsNotMuchLongerThanWhatItHolds(t *testing.T) {
 		}
 	}
 }
+
+// A shard that lags, or a clock that is set back, brings records that arrived before those that are published already.
+func TestChunksExpireInTheOrderOfTheQueue(t *testing.T) {
+	st := memory.New(memory.Options{Now: frozen})
+	late := plain(9, line("q", 0))
+	early := plain(1, line("q", 1))
+	early.Arrival -= 3 * 24 * 3600 * 1000
+	process(t, st, sequencer.Config{}, sequencer.Batch{Shard: "fast", Records: []sequencer.Record{late}})
+	process(t, st, sequencer.Config{}, sequencer.Batch{Shard: "slow", Records: []sequencer.Record{early}})
+	got := chunksOf(t, st, "q")
+	if len(got) != 2 || got[0].Expires > got[1].Expires {
+		t.Errorf("%+v", got)
+	}
+}

@@ -42,7 +42,9 @@ type Batch struct {
 type Config struct {
 	// Owner is who claims queues; "" means the batch's shard, which is right where a shard has one batch in work at a
 	// time, because the retry of a crashed batch then need not wait for its lease. OwnPerBatch adds the batch's first
-	// sequence number, for event source mappings with a parallelization factor over 1.
+	// sequence number, for event source mappings with a parallelization factor over 1. What is published is remembered by
+	// shard, so such a mapping's batches must be split by partition key, and Batch.Shard must name the key too: under the
+	// shard's own name, the records of one lane would pass for repeats of a faster one's.
 	Owner       string
 	OwnPerBatch bool
 	// Lease is how long a claim lasts; 0 means 60 s. Writing stops after nine tenths of it.

@@ -58,7 +58,8 @@ type Offset struct {
 // Page is a run of chunks in order of End.
 type Page struct {
 	Chunks []Chunk
-	// More tells whether another page may follow. An empty page with More set is legal.
+	// More tells whether another page may follow. It is false for an empty page: a backend that skips items, such as expired
+	// ones, goes on until it has a chunk or the end.
 	More bool
 }
 

@@ -37,7 +37,8 @@ type Bot struct {
 	Triggers, Writes []string
 	// Schedule is a cron expression, "" for none; TimeZone the IANA zone it is meant in, "" for UTC.
 	Schedule, TimeZone string
-	// Settings become the bot's settings on the bus: anything that marshals to a JSON object, nil for none.
+	// Settings become the bot's settings on the bus: anything that marshals to a JSON object, nil for none. The members id,
+	// name, botId, lock and __cron are not free: an invocation has its own there.
 	Settings any
 	// Timeout bounds a run; 0 means DefaultTimeout. After four fifths of it, reads end; at its end the context does.
 	Timeout time.Duration
@@ -106,8 +107,20 @@ func (b Bot) settings() (json.RawMessage, error) {
 	if text[0] != '{' {
 		return nil, fmt.Errorf("settings must marshal to a JSON object, not %.40s", text)
 	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(text, &members); err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	for _, name := range reserved {
+		if _, ok := members[name]; ok {
+			return nil, fmt.Errorf("settings must not have a member %q, which an invocation overwrites; give it another name", name)
+		}
+	}
 	return text, nil
 }
+
+// reserved are the members of an invocation's payload that are not settings (sdk.md 6.1).
+var reserved = [...]string{"id", "name", "botId", "lock", "__cron"}
 
 // timeout returns how long a run may take.
 func (b Bot) timeout() time.Duration {

@@ -71,12 +71,18 @@ func (r *Runner) stopping() bool {
 
 // claim is the step that takes or renews the lock: it holds from the run's invocation until Heartbeat from now.
 func (a *attempt) claim() store.Confirm {
-	now := a.cfg.Now().UnixMilli()
+	now, since := a.cfg.Now().UnixMilli(), a.inv.token
+	if a.ahead() {
+		since = a.start.UnixMilli()
+	}
 	return store.Confirm{
 		Bot: a.inv.bot.ID, Token: a.inv.token, RequestID: a.id, At: now,
-		MaxDuration: max(now-a.inv.token, 0) + a.cfg.Heartbeat.Milliseconds(),
+		MaxDuration: max(now-since, 0) + a.cfg.Heartbeat.Milliseconds(),
 	}
 }
+
+// ahead tells whether the token is one that had to follow those of a clock that was ahead. It is then no time to reckon with.
+func (a *attempt) ahead() bool { return a.inv.token > a.start.UnixMilli()+dispatch.ClockFault }
 
 // confirm takes the lock that was reserved. begun is false, without an error, where that is not to be: the run was begun
 // before, or the reservation is gone.
@@ -122,7 +128,13 @@ func (a *attempt) giveBack(ctx context.Context) {
 }
 
 // now returns the time in ms, after the token: a run that ends in the ms of its invocation ends later.
-func (a *attempt) now() int64 { return max(a.cfg.Now().UnixMilli(), a.inv.token+1) }
+func (a *attempt) now() int64 {
+	now := a.cfg.Now().UnixMilli()
+	if a.ahead() {
+		return max(now, a.start.UnixMilli()+1)
+	}
+	return max(now, a.inv.token+1)
+}
 
 // heartbeat renews the lock until ctx ends. It ends the run when the lock is lost, or was not renewed in time.
 func (a *attempt) heartbeat(ctx context.Context, lose context.CancelCauseFunc) {
@@ -136,7 +148,7 @@ func (a *attempt) heartbeat(ctx context.Context, lose context.CancelCauseFunc) {
 		case <-tick.C:
 		}
 		now := a.cfg.Now()
-		err := a.bus.Store().Bots.Extend(ctx, a.claim())
+		err := a.extend(ctx)
 		switch {
 		case err == nil:
 			held = now
@@ -153,6 +165,14 @@ func (a *attempt) heartbeat(ctx context.Context, lose context.CancelCauseFunc) {
 			}
 		}
 	}
+}
+
+// extend renews the lock once. It does not wait longer than until the next beat, so that storage that hangs is noticed while
+// the lock still holds.
+func (a *attempt) extend(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Heartbeat/3)
+	defer cancel()
+	return a.bus.Store().Bots.Extend(ctx, a.claim())
 }
 
 // call runs the bot's code and waits for it; when its context has ended, for Grace at most.

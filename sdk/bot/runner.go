@@ -117,6 +117,11 @@ func (r *Runner) Do(ctx context.Context, payload []byte) error {
 		return errClosed
 	}
 	defer r.wg.Done()
+	return r.do(ctx, inv)
+}
+
+// do does a run that was counted. Its context ends with the Runner's, too.
+func (r *Runner) do(ctx context.Context, inv invocation) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(r.ctx, func() { cancel(context.Cause(r.ctx)) })()
@@ -131,20 +136,32 @@ func (r *Runner) RunNow(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("run bot %s: %w", id, err)
 	}
-	now := r.cfg.Now().UnixMilli()
-	if deadline := dispatch.Deadline(&row); deadline >= now {
+	if d := dispatch.Decide(row, r.cfg.Now()); d.Action == dispatch.Wait && d.Reason == dispatch.Running {
 		return fmt.Errorf("%w: bot %s is running since %s; its lock ends at %s at the latest", store.ErrConflict, id,
-			time.UnixMilli(row.Instance.InvokeTime).UTC().Format(time.RFC3339), time.UnixMilli(deadline).UTC().Format(time.RFC3339))
+			time.UnixMilli(row.Instance.InvokeTime).UTC().Format(time.RFC3339), d.Until.UTC().Format(time.RFC3339))
 	}
+	// Everything that may fail comes before the lock: nobody else would know that the run it reserves does not begin.
 	lock := dispatch.LockFor(row, r.cfg.Now())
-	if err := bots.Lock(ctx, lock); err != nil {
-		return fmt.Errorf("run bot %s: %w", id, err)
-	}
 	payload, err := dispatch.Payload(row, lock.At)
 	if err != nil {
 		return err
 	}
-	return r.Do(ctx, payload)
+	inv, err := r.parse(payload)
+	if err != nil {
+		return err
+	}
+	if !r.begin() {
+		return errClosed
+	}
+	defer r.wg.Done()
+	if err := bots.Lock(ctx, lock); err != nil {
+		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			// The lock may have been stored all the same.
+			(&attempt{Runner: r, inv: inv, start: r.cfg.Now(), log: r.cfg.Logger}).giveBack(ctx)
+		}
+		return fmt.Errorf("run bot %s: %w", id, err)
+	}
+	return r.do(ctx, inv)
 }
 
 // begin counts a run, unless the Runner is closed.
@@ -209,7 +226,7 @@ func (r *Runner) parse(payload []byte) (invocation, error) {
 	if !ok {
 		return invocation{}, fmt.Errorf("bot %s is not among the bots of this process", cron.ID)
 	}
-	for _, own := range []string{"id", "name", "botId", "lock", "__cron"} {
+	for _, own := range reserved {
 		delete(members, own)
 	}
 	settings, err := json.Marshal(members)

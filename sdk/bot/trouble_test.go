@@ -3,6 +3,7 @@ package bot
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -146,6 +147,113 @@ func TestARunWhoseBeatsFailTooLongGivesUp(t *testing.T) {
 		err := s.runner.Do(t.Context(), s.reserve())
 		if !errors.Is(err, ErrLockLost) || time.Since(begin) != 30*time.Second {
 			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+	})
+}
+
+func TestARunWhoseTokenIsAheadOfTheClockIsTimedByItsStart(t *testing.T) {
+	play(t, Bot{Timeout: 5 * time.Minute, Run: func(ctx context.Context, run *Run) error {
+		time.Sleep(2 * time.Minute)
+		run.RunAgain()
+		return errBoom
+	}}, func(t *testing.T, s *stage) {
+		began := time.Now()
+		ahead := began.Add(1000 * time.Hour)
+		if err := s.st.Bots.Lock(t.Context(), store.Lock{Bot: "b", At: ahead.UnixMilli()}); err != nil {
+			t.Fatal(err)
+		}
+		payload, err := dispatch.Payload(s.row(), ahead.UnixMilli())
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() { done <- s.runner.Do(context.Background(), payload) }()
+		time.Sleep(100 * time.Second)
+		if d := dispatch.Decide(s.row(), time.Now()); d.Reason != dispatch.Running || d.Until.Sub(time.Now()) > time.Minute {
+			t.Errorf("while it runs: %v, %s, until %v", d.Action, d.Reason, d.Until)
+		}
+		if err := <-done; !errors.Is(err, errBoom) {
+			t.Fatal(err)
+		}
+		row := s.row()
+		if took := time.UnixMilli(row.Instance.CompletedTime).Sub(began); took != 2*time.Minute {
+			t.Errorf("complete after %v", took)
+		}
+		if d := dispatch.Decide(row, time.Now()); d.Reason != dispatch.BackingOff || d.Until.Sub(time.Now()) > 3*time.Second {
+			t.Errorf("after the failure: %v, %s, until %v", d.Action, d.Reason, d.Until)
+		}
+		if d := dispatch.Decide(row, time.Now().Add(time.Minute)); d.Action != dispatch.Run {
+			t.Errorf("after the back-off: %v, %s", d.Action, d.Reason)
+		}
+	})
+}
+
+func TestRunNowLeavesNoLockBehindWhereNoRunBegins(t *testing.T) {
+	play(t, Bot{Run: func(context.Context, *Run) error { return nil }}, func(t *testing.T, s *stage) {
+		other := store.Registration{ID: "other", Invocation: store.Invocation{Type: "local"}}
+		odd := store.Registration{ID: "b", Invocation: store.Invocation{Type: "local"}, Settings: []byte(`[1]`)}
+		for _, r := range []store.Registration{other, odd} {
+			if err := s.st.Bots.Register(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.runner.RunNow(t.Context(), r.ID); err == nil {
+				t.Errorf("bot %s ran", r.ID)
+			}
+			row, err := s.st.Bots.Get(t.Context(), r.ID)
+			if err != nil || dispatch.Deadline(&row) != 0 {
+				t.Errorf("bot %s is locked: %+v, %v", r.ID, row.Instance, err)
+			}
+		}
+		if err := s.runner.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		odd.Settings = nil
+		if err := s.st.Bots.Register(t.Context(), odd); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.runner.RunNow(t.Context(), "b"); !errors.Is(err, errClosed) {
+			t.Errorf("after close: %v", err)
+		}
+		if row := s.row(); dispatch.Deadline(&row) != 0 {
+			t.Errorf("bot b is locked: %+v", row.Instance)
+		}
+	})
+}
+
+func TestSettingsThatAnInvocationWouldOverwriteAreRefused(t *testing.T) {
+	for _, name := range []string{"id", "name", "botId", "lock", "__cron"} {
+		b := Bot{ID: "b", Run: func(context.Context, *Run) error { return nil }, Settings: map[string]any{name: 1, "x": 2}}
+		if err := b.Validate(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// hanging is a store that does not answer when a lock is renewed.
+type hanging struct{ store.Bots }
+
+func (hanging) Extend(ctx context.Context, _ store.Confirm) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestARunEndsWhenTheStorageHangsUntilItsLockIsOver(t *testing.T) {
+	hang := func(st store.Store) store.Store {
+		st.Bots = hanging{st.Bots}
+		return st
+	}
+	var ended time.Time
+	playOn(t, Bot{Run: func(ctx context.Context, _ *Run) error {
+		<-ctx.Done()
+		ended = time.Now()
+		return ctx.Err()
+	}}, hang, func(t *testing.T, s *stage) {
+		began := time.Now()
+		if err := s.runner.Do(context.Background(), s.reserve()); !errors.Is(err, ErrLockLost) {
+			t.Errorf("got %v", err)
+		}
+		if took := ended.Sub(began); took > 30*time.Second {
+			t.Errorf("the code went on for %v, the lock held for 30s", took)
 		}
 	})
 }

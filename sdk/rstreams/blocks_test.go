@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/rstreams-go/rstreams/bus/store"
 )
 
 // TestBlocksKeepEveryLine cuts random texts with all kinds of block sizes and reads, and puts the lines together again.
@@ -42,9 +44,9 @@ func TestBlocksKeepEveryLine(t *testing.T) {
 			source = iotest.DataErrReader(source)
 		}
 		remaining := int64(text.Len() + rnd.IntN(20) - 10) // What the index says may be wrong.
-		u := &unit{pieces: make(chan piece, 1000)}
+		u := &unit{pieces: make(chan piece, 1000), maxLine: maxLine}
 		done := int64(0)
-		b := blocks{u: u, part: &part{}, done: &done, block: 1 + rnd.IntN(30), maxLine: maxLine}
+		b := blocks{u: u, part: &part{chunk: &store.Chunk{}}, done: &done, block: 1 + rnd.IntN(30), maxLine: maxLine}
 		if err := b.copy(context.Background(), source, remaining); err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +86,7 @@ func TestBlocksPassTheErrorOfABrokenText(t *testing.T) {
 			source := io.MultiReader(strings.NewReader(strings.Repeat("x", n)), iotest.ErrReader(broken))
 			u := &unit{pieces: make(chan piece, 100)}
 			done := int64(0)
-			b := blocks{u: u, part: &part{}, done: &done, block: 10, maxLine: 100}
+			b := blocks{u: u, part: &part{chunk: &store.Chunk{}}, done: &done, block: 10, maxLine: 100}
 			if err := b.copy(context.Background(), source, 40); err != broken {
 				t.Fatalf("after %d bytes: %v", n, err)
 			}

@@ -122,6 +122,8 @@ type handle struct {
 	expected  string
 	loaded    bool
 	written   string // the last position that was written here
+	// doubtful is a checkpoint whose writing failed: it may be stored all the same.
+	doubtful Checkpoint
 }
 
 // load reads the stored position.
@@ -139,14 +141,28 @@ func (h *handle) write(ctx context.Context, c Checkpoint) error {
 	if !h.loaded {
 		return fmt.Errorf("%w: the reader belongs to no bot", errOptions)
 	}
-	err := h.bus.Checkpoint(ctx, CheckpointRequest{
-		Bot: h.bot, Queue: h.ref, Checkpoint: c, Expected: h.expected, Backwards: h.backwards,
-	})
-	if err == nil {
+	err := h.try(ctx, c)
+	if errors.Is(err, ErrStaleCheckpoint) && h.doubtful.Position != "" {
+		stored, lookErr := h.bus.stored(ctx, h.bot, h.ref)
+		if lookErr == nil && stored == h.doubtful {
+			h.expected = stored.Position // It was this handle that moved it.
+			err = h.try(ctx, c)
+		}
+	}
+	switch {
+	case err == nil:
 		// A start before the checkpoint moves it back once; from then on it only moves forward.
-		h.expected, h.written, h.backwards = c.Position, c.Position, false
+		h.expected, h.written, h.backwards, h.doubtful = c.Position, c.Position, false, Checkpoint{}
+	case !errors.Is(err, ErrStaleCheckpoint):
+		h.doubtful = c
 	}
 	return err
+}
+
+func (h *handle) try(ctx context.Context, c Checkpoint) error {
+	return h.bus.Checkpoint(ctx, CheckpointRequest{
+		Bot: h.bot, Queue: h.ref, Checkpoint: c, Expected: h.expected, Backwards: h.backwards,
+	})
 }
 
 // progress is work that is not checkpointed yet.
@@ -171,6 +187,9 @@ func (p *progress) checkpoint(now int64) Checkpoint {
 	c := Checkpoint{Position: p.position, SourceTimestamp: p.source, StartedTimestamp: p.start, EndedTimestamp: now, Records: p.units}
 	if c.StartedTimestamp == 0 {
 		c.StartedTimestamp = now
+	}
+	if c.SourceTimestamp == 0 {
+		c.SourceTimestamp = now
 	}
 	return c
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/rstreams-go/rstreams/bus/chunk"
 	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/bus/eid"
 	"github.com/rstreams-go/rstreams/bus/event"
@@ -29,7 +28,6 @@ type delivery struct {
 	// lastArchived is the last id that an archive's line carried.
 	lastArchived string
 
-	line      event.Line
 	delivered int64 // events of this call of All
 	bytes     int64
 }
@@ -44,29 +42,15 @@ func (d *delivery) piece(ctx context.Context, p *piece) (more bool, err error) {
 	if p.err != nil {
 		return false, p.err
 	}
-	if p.long {
-		more, err = d.take(ctx, nil, chunk.ErrLineTooLong)
-		if !more || err != nil {
+	if d.next += p.skipped; d.next > d.part.until {
+		return false, d.tooMany()
+	}
+	for i := range p.lines {
+		if more, err = d.take(ctx, &p.lines[i]); !more || err != nil {
 			return more, err
 		}
 	}
-	for text := p.text; len(text) > 0; {
-		var line []byte
-		if i := bytes.IndexByte(text, '\n'); i >= 0 {
-			line, text = text[:i:i], text[i+1:]
-		} else {
-			line, text = text, nil
-		}
-		if n := len(line); n > 0 && line[n-1] == '\r' {
-			line = line[: n-1 : n-1]
-		}
-		if len(line) == 0 {
-			continue // Not an event, and not counted as one.
-		}
-		if more, err = d.take(ctx, line, nil); !more || err != nil {
-			return more, err
-		}
-	}
+	linePool.put(p.lines)
 	if p.last {
 		return true, d.end()
 	}
@@ -103,39 +87,36 @@ func (d *delivery) corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: %s of %s: %s", store.ErrCorrupt, where, d.part.seg.queue, fmt.Sprintf(format, args...))
 }
 
-// take delivers one line; fault is what is known to be wrong with it.
-func (d *delivery) take(ctx context.Context, line []byte, fault error) (more bool, err error) {
+func (d *delivery) tooMany() error {
+	return d.corrupt("it holds more events than the %d it should", d.part.until-d.part.first)
+}
+
+// take delivers one line.
+func (d *delivery) take(ctx context.Context, l *line) (more bool, err error) {
 	p, index := d.part, d.next
 	if index >= p.until {
-		return false, d.corrupt("it holds more events than the %d it should", p.until-p.first)
-	}
-	if !p.chunk.Archive && index < p.skip {
-		d.next++
-		return true, nil
+		return false, d.tooMany()
 	}
 	select {
 	case <-ctx.Done():
 		return true, nil // The caller finds out why.
 	default:
 	}
-	var e Event
-	if fault == nil {
-		e, fault = d.decode(line)
-	}
+	e := l.event
 	d.next++
 	if p.chunk.Archive {
-		if fault == nil {
-			if e.EID, fault = d.archivedID(); e.EID == "" && fault == nil {
+		if l.err == nil {
+			if e.EID, l.err = d.archivedID(l); e.EID == "" && l.err == nil {
 				return true, nil
 			}
 		}
-		if fault != nil {
+		if l.err != nil {
 			e.EID = d.lastArchived // The line's own id cannot be told.
 		}
 	} else {
 		e.EID = d.id(index)
-		if fault == nil {
-			if err := d.checkIndex(index); err != nil {
+		if l.err == nil {
+			if err := d.checkIndex(index, l); err != nil {
 				return false, err
 			}
 		}
@@ -144,11 +125,11 @@ func (d *delivery) take(ctx context.Context, line []byte, fault error) (more boo
 		d.r.reason = EndReached
 		return false, nil
 	}
-	if fault != nil {
-		return d.malformed(ctx, e.EID, index, line, fault)
+	if l.err != nil {
+		return d.malformed(ctx, e.EID, index, l)
 	}
 	e.Queue = d.r.queue
-	return d.deliver(e, len(line)+1), nil
+	return d.deliver(e, len(l.text)+1), nil
 }
 
 // deliver hands the event over and applies the limits.
@@ -174,17 +155,6 @@ func (d *delivery) deliver(e Event, size int) (more bool) {
 	return false
 }
 
-// decode reads the line.
-func (d *delivery) decode(line []byte) (Event, error) {
-	if len(line) > d.r.set.MaxLine {
-		return Event{}, chunk.ErrLineTooLong
-	}
-	if err := event.Scan(line, &d.line); err != nil {
-		return Event{}, err
-	}
-	return d.line.Event()
-}
-
 // idsAtOnce is how many ids are made at a time.
 const idsAtOnce = 128
 
@@ -206,24 +176,22 @@ func (d *delivery) id(index int64) string {
 
 // checkIndex compares the index that the line carries with its place (R13). Inline chunks count from the chunk's beginning,
 // sections of a blob from their own; some writers of blobs count through.
-func (d *delivery) checkIndex(index int64) error {
-	got, ok := d.line.EIDIndex()
-	switch {
-	case ok && int64(got) == index, ok && d.part.sections != nil && int64(got) == d.part.ordinal(index):
+func (d *delivery) checkIndex(index int64, l *line) error {
+	switch got := int64(l.index); {
+	case got == index, got >= 0 && d.part.sections != nil && got == d.part.ordinal(index):
 		return nil
-	case ok:
+	case got >= 0:
 		return d.corrupt("the line in place %d says that it is %d", index, got)
-	}
-	if text, ok := d.line.EIDString(); ok {
-		return d.corrupt("the line in place %d says that it is %q", index, text)
+	case l.id != "":
+		return d.corrupt("the line in place %d says that it is %q", index, l.id)
 	}
 	return nil
 }
 
 // archivedID returns the id that the line carries, "" for one before the position.
-func (d *delivery) archivedID() (string, error) {
-	id, ok := d.line.EIDString()
-	if !ok {
+func (d *delivery) archivedID(l *line) (string, error) {
+	id := l.id
+	if id == "" {
 		return "", fmt.Errorf("%w: the archived event has no id", event.ErrSyntax)
 	}
 	if _, err := eid.Parse(id); err != nil {
@@ -240,13 +208,13 @@ func (d *delivery) archivedID() (string, error) {
 }
 
 // malformed applies the policy for lines that are no events.
-func (d *delivery) malformed(ctx context.Context, id string, index int64, line []byte, fault error) (more bool, err error) {
-	if errors.Is(fault, store.ErrCorrupt) {
-		return false, fault
+func (d *delivery) malformed(ctx context.Context, id string, index int64, l *line) (more bool, err error) {
+	if errors.Is(l.err, store.ErrCorrupt) {
+		return false, l.err
 	}
 	r := d.r
 	le := &LineError{
-		Queue: r.queue, EID: id, Blob: d.part.blobKey(), Line: d.part.ordinal(index) + 1, Text: bytes.Clone(line), Err: fault,
+		Queue: r.queue, EID: id, Blob: d.part.blobKey(), Line: d.part.ordinal(index) + 1, Text: bytes.Clone(l.text), Err: l.err,
 	}
 	switch r.set.Malformed {
 	case MalformedSkip:

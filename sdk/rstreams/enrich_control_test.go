@@ -12,6 +12,7 @@ import (
 
 	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/bus/event"
+	"github.com/rstreams-go/rstreams/bus/store"
 	"github.com/rstreams-go/rstreams/sdk/rstreams"
 	"github.com/rstreams-go/rstreams/sdk/rstreamstest"
 )
@@ -160,5 +161,60 @@ func TestAnotherRunEndsThisOneWithStaleCheckpoint(t *testing.T) {
 	forced := bus.Session(rstreams.Session{Force: true})
 	if _, err := forced.Enrich(t.Context(), enrichOptions(), steal); err != nil || bus.Position("bot", "in") != ids[2] {
 		t.Fatal(err, bus.Position("bot", "in"))
+	}
+}
+
+// lostAnswers makes checkpoints whose answer is lost.
+type lostAnswers struct {
+	store.Bots
+	lose *int
+}
+
+func (l lostAnswers) Checkpoint(ctx context.Context, w store.CheckpointWrite) error {
+	err := l.Bots.Checkpoint(ctx, w)
+	if *l.lose > 0 {
+		*l.lose--
+		return errors.Join(err, errors.New("the answer was lost"))
+	}
+	return err
+}
+
+func TestCheckpointWhoseAnswerWasLostIsNotTakenForAnotherRuns(t *testing.T) {
+	lose := 0
+	bus := rstreamstest.NewWith(t, rstreamstest.Options{Wrap: func(st store.Store) store.Store {
+		st.Bots = lostAnswers{st.Bots, &lose}
+		return st
+	}})
+	ids := bus.Put("q", numbers(3)...)
+	r := newReader(t, bus.Bus, "q", rstreams.ReadOptions{Bot: "b", From: rstreams.Earliest(), Limit: 1})
+	for i, id := range ids {
+		if _, _, err := read(r); err != nil {
+			t.Fatal(err)
+		}
+		lose = 1
+		if err := r.Checkpoint(t.Context()); err == nil || errors.Is(err, rstreams.ErrStaleCheckpoint) {
+			t.Fatal(i, err)
+		}
+		if err := r.Checkpoint(t.Context()); err != nil || bus.Position("b", "q") != id {
+			t.Fatal(i, err)
+		}
+	}
+	// Someone else's checkpoint is still that.
+	lose = 1
+	more := bus.Put("q", number{3})
+	if _, _, err := read(r); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Checkpoint(t.Context()); err == nil {
+		t.Fatal("no error")
+	}
+	err := bus.Checkpoint(t.Context(), rstreams.CheckpointRequest{
+		Bot: "b", Queue: "q", Checkpoint: rstreams.Checkpoint{Position: more[0], Records: 99}, Force: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Checkpoint(t.Context()); !errors.Is(err, rstreams.ErrStaleCheckpoint) {
+		t.Fatal(err)
 	}
 }

@@ -13,7 +13,11 @@ import (
 // TestRandomHistoriesDeliverEverythingOnceAndInOrder lets a writer and a bot that is stopped and restarted in every way take
 // turns.
 func TestRandomHistoriesDeliverEverythingOnceAndInOrder(t *testing.T) {
-	for seed := range uint64(30) {
+	seeds := uint64(30)
+	if raceDetector {
+		seeds = 4
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 3))
 			bus := rstreamstest.New(t)

@@ -88,7 +88,7 @@ func (p *pipeline) run(ctx context.Context) (RunStats, error) {
 	var commits, sources sync.WaitGroup
 	var failed error // of the periodic checkpoints
 	commits.Go(func() {
-		if failed = p.commitEvery(committing); failed != nil {
+		if failed = p.commitEvery(ctx, committing.Done()); failed != nil {
 			stop(errPeer)
 		}
 	})
@@ -168,9 +168,10 @@ func (p *pipeline) result() RunStats {
 	return p.stats
 }
 
-// commitEvery stores checkpoints from time to time until ctx ends. It fails when another run has taken over, or derived events
-// cannot be written; other failures are tried again.
-func (p *pipeline) commitEvery(ctx context.Context) error {
+// commitEvery stores checkpoints from time to time until end is closed; a write that has begun is then finished, because what
+// became of it must be known. It fails when another run has taken over, or derived events cannot be written; other failures are
+// tried again.
+func (p *pipeline) commitEvery(ctx context.Context, end <-chan struct{}) error {
 	if p.o.CheckpointEvery < 0 {
 		return nil
 	}
@@ -178,7 +179,7 @@ func (p *pipeline) commitEvery(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-end:
 			return nil
 		case <-tick.C:
 		}

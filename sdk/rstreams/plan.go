@@ -270,7 +270,7 @@ func (p *planner) flush() error {
 
 // start puts a unit into the order and sets it to work, once there is room.
 func (p *planner) start(work func(*unit)) error {
-	u := &unit{pieces: make(chan piece, 1)}
+	u := &unit{pieces: make(chan piece, 1), maxLine: p.r.set.MaxLine}
 	select {
 	case p.units <- u:
 	case <-p.ctx.Done():

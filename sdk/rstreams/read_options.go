@@ -47,7 +47,8 @@ type ReadOptions struct {
 	Gaps  GapPolicy
 	OnGap func(*GapError)
 
-	// Memory bounds what is read ahead, in bytes; 0 means 16 MiB. What the program keeps of the events comes on top.
+	// Memory bounds what is read ahead, in bytes; 0 means 16 MiB. What the program keeps of the events comes on top, and so
+	// does a single line that is longer.
 	Memory int
 	// Parallel is how many chunks are fetched and decompressed at once; 0 means 4.
 	Parallel int
@@ -146,8 +147,8 @@ func (o ReadOptions) resolve(b *Bus) (settings, error) {
 	if o.MaxLine == 0 {
 		o.MaxLine = defaultMaxLine
 	}
-	// Each of the parallel fetches holds up to three blocks (one being filled, one waiting, one being read); half of the
-	// memory is theirs. Two pages of the index may be held at a time.
+	// Each of the parallel fetches holds up to three blocks of text (one being filled, one waiting, one being read): they get
+	// half of the memory. The other half is for the decoded envelopes and for two pages of the index.
 	return settings{
 		ReadOptions: o,
 		block:       min(max(o.Memory/2/(3*o.Parallel), 16<<10), 512<<10),

@@ -14,13 +14,20 @@ import (
 // unit is a piece of work of the read-ahead: a run of inline chunks, or a stretch of a blob. It is decoded by a goroutine of
 // its own while the consumer is still at earlier ones, and hands over its text in pieces of bounded size.
 type unit struct {
-	pieces chan piece
+	pieces  chan piece
+	maxLine int
+
+	part *part // that is in work
+	next int64 // index in the chunk of its next line
 }
 
 // piece is some whole lines of a part.
 type piece struct {
 	part *part
 	text []byte
+	// skipped is how many lines at the beginning lie before the position; lines are the others, decoded.
+	skipped int64
+	lines   []line
 	// last tells that the part ends with this piece.
 	last bool
 	// long stands for one line that is too long to be an event. The piece has no text then.
@@ -29,8 +36,18 @@ type piece struct {
 	err error
 }
 
-// send hands a piece over. It reports false once the read has ended.
+// send decodes a piece and hands it over. It reports false once the read has ended.
 func (u *unit) send(ctx context.Context, p piece) bool {
+	if p.part != u.part {
+		u.part, u.next = p.part, p.part.first
+	}
+	switch {
+	case p.long:
+		p.lines = append(linePool.get(), line{err: chunk.ErrLineTooLong})
+		u.next++
+	case len(p.text) > 0:
+		u.decode(&p)
+	}
 	select {
 	case u.pieces <- p:
 		return true

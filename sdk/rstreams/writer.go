@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -391,20 +390,14 @@ func (w *Writer) Flush(ctx context.Context) error {
 	for _, b := range waiting {
 		select {
 		case <-b.done:
-			err = errors.Join(err, nonNil(err, b.err))
+			if err == nil {
+				err = b.err
+			}
 		case <-ctx.Done():
 			return wrap("flush", w.o.Queue, "", context.Cause(ctx))
 		}
 	}
 	return wrap("flush", w.o.Queue, "", err)
-}
-
-// nonNil returns err unless there is a first error already: one cause is told once.
-func nonNil(first, err error) error {
-	if first != nil {
-		return nil
-	}
-	return err
 }
 
 // Close sends everything, waits until it is durable, and ends the writer. When ctx ends first, sending is given up, and the

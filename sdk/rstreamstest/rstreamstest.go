@@ -116,11 +116,9 @@ func (b *Bus) write(queue string, n int, put func(ctx context.Context, w *rstrea
 		b.check(put(ctx, w, i))
 	}
 	b.check(w.Close(ctx))
-	if row.Head == "" {
-		row.Head = eid.First
-	}
+	before := eid.Max(eid.First, eid.Max(row.Head, row.ArchiveEnd))
 	ids := make([]string, 0, n)
-	for e, err := range b.plain.Read(ctx, queue, rstreams.ReadOptions{Start: row.Head, NoSnapshot: true}) {
+	for e, err := range b.plain.Read(ctx, queue, rstreams.ReadOptions{Start: before, NoSnapshot: true}) {
 		b.check(err)
 		ids = append(ids, e.EID)
 	}

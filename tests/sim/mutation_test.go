@@ -110,6 +110,10 @@ var mutants = []mutant{
 		`case i.StartTime != 0 || i.RequestID != "" || i.CompletedTime != 0:`, `case false:`,
 	},
 	{
+		"a transaction keeps to its view", "a part of a batch is decoded again with the outer store", "bus/sequencer/publish.go",
+		`pub.seq.prepare(ctx, st, pub.p.batch,`, `pub.seq.prepare(ctx, pub.seq.store, pub.p.batch,`,
+	},
+	{
 		"archive: no event twice (W-D5)", "a pointer is checked before the archive is claimed only", "bus/sequencer/publish.go",
 		`if hasSuffix(u.queue, store.ArchiveSuffix) && len(streams) > 0 &&`,
 		`if hasSuffix(u.queue, store.ArchiveSuffix) && len(streams) < 0 &&`,
@@ -141,7 +145,7 @@ func headOfMutant(u *unit) string {
 }
 
 // mutantSeeds is how many seeds may be needed to notice a mutant.
-const mutantSeeds = 1000
+const mutantSeeds = 3000
 
 var failedSeed = regexp.MustCompile(`seed (\d+): ([^\n]*?): `)
 

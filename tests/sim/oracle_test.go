@@ -56,6 +56,7 @@ type botLog struct {
 	read map[string]string // checkpoint by reference
 	// running is the process that holds the bot's lock.
 	running *proc
+	moved   func(position string) // told of checkpoints
 }
 
 const beyond = "z0" // above every id
@@ -387,4 +388,7 @@ func (o *oracle) checkpointed(k store.CheckpointWrite) {
 		o.w.fail("checkpoints stay within the queue", "bot %s, %s: %s, head %s", k.Bot, k.Ref, k.Position, q.head)
 	}
 	b.read[k.Ref] = k.Position
+	if b.moved != nil {
+		b.moved(k.Position)
+	}
 }

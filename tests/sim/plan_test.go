@@ -53,6 +53,7 @@ type plan struct {
 	pointers  float64
 	snapshots float64
 	archive   bool // a bot archives a queue
+	sdk       bool // a bot on the SDK derives a queue
 	ahead     bool // groups are prepared while the one before is not yet committed
 	big       bool
 	pause     time.Duration // between two records of a writer, at most

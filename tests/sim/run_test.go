@@ -117,11 +117,19 @@ func (w *world) history(main *proc, base store.Store) {
 			resharding = false
 		})
 	}
-	archiving := 0
+	archiving, reading := 0, 0
 	if p.archive {
 		archiving++
 		a := &archiver{w: w, o: o, s: s, queue: "q0"}
 		w.spawn("archiver", func(p *proc) { a.run(p); archiving-- })
+	}
+	var enrichers []*enricher
+	if p.sdk {
+		e := &enricher{w: w, o: o, s: s, id: "e0", from: "q0", to: "derived", derived: map[string]bool{}}
+		o.bot(e.id).moved = e.moved
+		enrichers = append(enrichers, e)
+		reading++
+		w.spawn("enricher", func(p *proc) { e.run(p); reading-- })
 	}
 	var tails []*tail
 	for i := range p.readers {
@@ -130,7 +138,6 @@ func (w *world) history(main *proc, base store.Store) {
 		w.spawn(fmt.Sprintf("tail%d", i), func(p *proc) { t.p = p; t.run(o) })
 	}
 	var readers []*reader
-	reading := 0
 	for i := range p.bots {
 		b := &reader{id: fmt.Sprintf("r%d", i), queue: fmt.Sprintf("q%d", i%p.queues), seen: map[string]bool{}}
 		readers = append(readers, b)
@@ -151,13 +158,14 @@ func (w *world) history(main *proc, base store.Store) {
 	w.calm = true
 	w.note("world", "the faults end")
 	calm := time.Now()
-	for !w.settled || reading > 0 || archiving > 0 || !f.rested() {
+	drained := func() bool { return s == nil || s.drained() }
+	for !drained() || reading > 0 || archiving > 0 || !f.rested() {
 		if time.Since(calm) > restLimit {
 			w.fail("everything comes to rest", "%v after the faults ended: stream drained %t, %d readers behind, %d archives behind, %s",
-				restLimit, w.settled, reading, archiving, f.state())
+				restLimit, drained(), reading, archiving, f.state())
 			return
 		}
-		w.settled = s == nil || s.drained()
+		w.settled = drained()
 		main.sleep(time.Second)
 	}
 	w.note("world", "everything is at rest")
@@ -167,6 +175,9 @@ func (w *world) history(main *proc, base store.Store) {
 	}
 	for _, b := range readers {
 		b.check(o)
+	}
+	for _, e := range enrichers {
+		e.check()
 	}
 	f.check()
 }

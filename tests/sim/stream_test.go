@@ -47,9 +47,11 @@ type content struct {
 	hash         uint64
 	data         []byte
 	lines        []line
-	dead         [][]byte // what has to come to the dead-letter queue, as raw bytes
-	maybe        [][]byte // what may come there
-	sequence     int      // of direct writers
+	dead         [][]byte  // what has to come to the dead-letter queue, as raw bytes
+	maybe        [][]byte  // what may come there
+	derived      *enricher // the bot on the SDK that wrote it, of sources
+	sources      []string
+	sequence     int // of direct writers
 	acknowledged bool
 }
 
@@ -103,6 +105,11 @@ var errPut = errors.New("simulated failure of a record")
 // put is PutRecords: each record is stored, or not, and the caller is told, or not. The caller has the turn.
 func (s *stream) put(p *proc, list []*content) []error {
 	p.turn("PutRecords")
+	return s.take(p.name, list)
+}
+
+// take is put for a caller who has the turn.
+func (s *stream) take(who string, list []*content) []error {
 	w := s.w
 	errs := make([]error, len(list))
 	rate := w.plan.putFaults
@@ -110,7 +117,7 @@ func (s *stream) put(p *proc, list []*content) []error {
 		rate = 0
 	}
 	if chance(w.rng, rate/4) {
-		w.note(p.name, "PutRecords: dropped")
+		w.note(who, "PutRecords: dropped")
 		return slices.Repeat([]error{errPut}, len(list))
 	}
 	lost := chance(w.rng, rate/4)
@@ -118,15 +125,15 @@ func (s *stream) put(p *proc, list []*content) []error {
 		if chance(w.rng, rate) {
 			errs[i] = errPut
 			if w.rng.IntN(4) != 0 {
-				w.note(p.name, "PutRecords: %d not stored", i)
+				w.note(who, "PutRecords: %d not stored", i)
 				continue
 			}
 		}
 		r := s.store(c)
-		w.note(p.name, "PutRecords: %s %s %v dead %d, failed %t", r.shard.name, r.sequence, c.lines, len(c.dead), errs[i] != nil)
+		w.note(who, "PutRecords: %s %s %v dead %d, failed %t", r.shard.name, r.sequence, c.lines, len(c.dead), errs[i] != nil)
 	}
 	if lost {
-		w.note(p.name, "PutRecords: response lost")
+		w.note(who, "PutRecords: response lost")
 		return slices.Repeat([]error{errPut}, len(list))
 	}
 	return errs
@@ -138,6 +145,9 @@ func (s *stream) store(c *content) *record {
 	sh.seq += 1 + uint64(s.w.rng.IntN(3))
 	r := &record{content: c, shard: sh, sequence: strconv.FormatUint(sh.seq, 10), arrival: s.w.now().UnixMilli() + sh.skew}
 	sh.records = append(sh.records, r)
+	for _, id := range c.sources {
+		c.derived.derived[id] = true
+	}
 	sh.drained = false
 	sh.signal()
 	s.w.counters.records++

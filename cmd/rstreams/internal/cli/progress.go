@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"os"
 	"time"
 
@@ -15,13 +16,12 @@ type progress struct {
 
 // progress begins a bar over total units, -1 for unknown. There is none with --quiet, and none in a pipe.
 func (a *app) progress(total int64, what string) *progress {
-	f, ok := a.Err.(*os.File)
-	if !ok || a.quiet || !isatty.IsTerminal(f.Fd()) {
+	if a.quiet || !isTerminal(a.Err) {
 		return &progress{}
 	}
 	return &progress{bar: progressbar.NewOptions64(total,
 		progressbar.OptionSetDescription(what),
-		progressbar.OptionSetWriter(f),
+		progressbar.OptionSetWriter(a.Err),
 		progressbar.OptionShowCount(),
 		progressbar.OptionShowIts(),
 		progressbar.OptionSetItsString("events"),
@@ -29,6 +29,12 @@ func (a *app) progress(total int64, what string) *progress {
 		progressbar.OptionSetPredictTime(total > 0),
 		progressbar.OptionClearOnFinish(),
 	)}
+}
+
+// isTerminal tells whether w is one.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
 }
 
 // set moves the bar to n.

@@ -114,7 +114,10 @@ func (a *app) read(queue string, o readOptions) (err error) {
 	if o.follow {
 		defer out.flushEvery(20 * time.Millisecond)()
 	}
-	p := a.progress(-1, "read "+queue)
+	p := &progress{} // A bar among the lines of a terminal would spoil both.
+	if !isTerminal(a.Out) {
+		p = a.progress(-1, "read "+queue)
+	}
 	defer p.end()
 
 	save := func() error {
