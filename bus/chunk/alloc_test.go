@@ -15,8 +15,7 @@ func TestNothingIsAllocatedOnceBuffersAreThere(t *testing.T) {
 	dst := make([]byte, 0, len(text))
 	room := make([]byte, 0, len(text))
 	for name, f := range map[string]func(){
-		"AppendGzip":      func() { room = AppendGzip(room[:0], text) },
-		"AppendGzipSmall": func() { room = AppendGzipSmall(room[:0], text) },
+		"AppendGzip": func() { room = AppendGzip(room[:0], text) },
 		"AppendGunzip": func() {
 			if _, err := AppendGunzip(dst, gz, 1<<20); err != nil {
 				t.Error(err)

@@ -23,10 +23,7 @@ import (
 //
 // With level 3, events to gzip go at 0.72 of the speed of gzip alone, and gzip to events at 0.60 of that of gunzip alone; with
 // level 1 at 0.65 and 0.61, with level 6 at 0.81 and 0.54.
-const (
-	liveLevel  = 3
-	smallLevel = 6
-)
+const level = 3
 
 // deflater is a pooled compressor that appends to out.
 type deflater struct {
@@ -39,20 +36,12 @@ func (d *deflater) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-var liveDeflaters, smallDeflaters sync.Pool // of *deflater
+var deflaters sync.Pool // of *deflater
 
 // AppendGzip appends text to dst as one gzip member. Members may stand one after the other. Equal text gives equal bytes as
 // long as the program is the same. It allocates nothing where dst has room.
-func AppendGzip(dst, text []byte) []byte { return deflate(&liveDeflaters, liveLevel, dst, text) }
-
-// AppendGzipSmall is AppendGzip for text that is kept for long or paid by the byte, such as archives: the result is a sixth
-// smaller, and takes half as long again.
-func AppendGzipSmall(dst, text []byte) []byte {
-	return deflate(&smallDeflaters, smallLevel, dst, text)
-}
-
-func deflate(pool *sync.Pool, level int, dst, text []byte) []byte {
-	d, ok := pool.Get().(*deflater)
+func AppendGzip(dst, text []byte) []byte {
+	d, ok := deflaters.Get().(*deflater)
 	if !ok {
 		d = new(deflater)
 		w, err := gzip.NewWriterLevel(d, level)
@@ -72,7 +61,7 @@ func deflate(pool *sync.Pool, level int, dst, text []byte) []byte {
 	}
 	copy(d.out[len(dst):], header)
 	dst, d.out = d.out, nil
-	pool.Put(d)
+	deflaters.Put(d)
 	return dst
 }
 

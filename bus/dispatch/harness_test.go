@@ -31,12 +31,12 @@ type world struct {
 	refuse map[string]error // bots whose invocation fails
 	// callsOff allows that a run finds its lock given back: by another dispatcher that tried to lock in the same ms and
 	// does not know the outcome.
-	callsOff       bool
-	running        map[string]bool
-	starts         map[string][]time.Duration // since the world began
-	began          time.Time
-	requests, dead int
-	wg             sync.WaitGroup
+	callsOff bool
+	running  map[string]bool
+	starts   map[string][]time.Duration // since the world began
+	began    time.Time
+	requests int
+	wg       sync.WaitGroup
 	// now is the clock of the bots' processes.
 	now func() time.Time
 }

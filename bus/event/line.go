@@ -206,8 +206,6 @@ func (l *Line) release() {
 	}
 }
 
-func (l *Line) has(f field) bool { return l.fields[f].end > 0 }
-
 // value returns the raw value of a field, nil where the member is not there.
 func (l *Line) value(f field) []byte {
 	s := l.fields[f]

@@ -185,7 +185,7 @@ func truthy(v []byte) bool {
 	case '-', '0':
 		return !isZero(v)
 	case '1', '2', '3', '4', '5', '6', '7', '8', '9':
-		return bytes.IndexAny(v, "eE") < 0 || !isZero(v)
+		return !bytes.ContainsAny(v, "eE") || !isZero(v)
 	}
 	return true
 }

@@ -68,7 +68,7 @@ func BenchmarkWriteToInvoked(b *testing.B) {
 				if _, err := first.StartDispatcher(signal{}, none); err != nil {
 					b.Fatal(err)
 				}
-				host, writer = open(b, dir), nil
+				host = open(b, dir)
 				if writer = host; c.cross {
 					writer = first
 				}

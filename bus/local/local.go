@@ -83,7 +83,7 @@ func New(st store.Store, o Options) *Bus {
 	}
 	b := &Bus{o: o, owner: "local-" + uuid.NewString()}
 	seq := sequencer.New(st, sequencer.Config{
-		Owner: b.owner, TTL: o.TTL, Now: o.Now, Logger: o.Logger, Parallel: 1,
+		Owner: b.owner, TTL: o.TTL, Now: o.Now, Logger: o.Logger, Parallel: 1, CheckBlobs: true,
 		OnPublish: func(queue, _ string) { b.published(queue) },
 	})
 	b.intake = newIntake(seq, o.Now)

@@ -246,6 +246,13 @@ func (d *decoder) pointer(raw []byte) error {
 	case p.Snapshot > maxSnapshot:
 		err = errSnapshot
 	}
+	if err == nil && d.seq.cfg.CheckBlobs {
+		absent, checkErr := d.absent(&p)
+		if checkErr != nil {
+			return checkErr
+		}
+		err = absent
+	}
 	if err != nil {
 		return d.dead(deadletter.ReasonPointer, err, raw)
 	}
@@ -269,6 +276,24 @@ func (d *decoder) pointer(raw []byte) error {
 		st.appendPointer(p)
 	}
 	return nil
+}
+
+// absent returns what is wrong with the blob of a pointer, as far as the storage can tell at once. err is the storage's.
+func (d *decoder) absent(p *chunk.Pointer) (absent, err error) {
+	body, err := d.store.Blobs.Get(d.ctx, p.Blob, p.GzipSize-1, 1)
+	switch {
+	case errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrInvalid):
+		return fmt.Errorf("the pointer's blob is not on this bus, or shorter than it says: %w", err), nil
+	case err != nil:
+		return nil, fmt.Errorf("sequencer: blob of a pointer: %w", err)
+	}
+	defer body.Close() //nolint:errcheck // What matters was read.
+	if _, err := io.ReadFull(body, make([]byte, 1)); errors.Is(err, io.EOF) {
+		return fmt.Errorf("the pointer's blob is shorter than the %d bytes it says", p.GzipSize), nil
+	} else if err != nil {
+		return nil, fmt.Errorf("sequencer: blob of a pointer: %w", err)
+	}
+	return nil, nil
 }
 
 // archived checks an archive pointer against what is archived already (W-D5). A pointer that lies wholly before the archive's

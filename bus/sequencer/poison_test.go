@@ -52,12 +52,11 @@ func TestARegisteredSnapshotOfAnImpossibleTimeIsADeadLetter(t *testing.T) {
 
 func TestALargeEventOfAQueueWithALongNameIsStored(t *testing.T) {
 	queue := strings.Repeat("ü/..", 400)
-	noise := make([]byte, 450<<10)
+	noise := make([]byte, 550<<10)
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range noise {
 		noise[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[r.IntN(64)]
 	}
-	noise = append(noise, noise[:100<<10]...)
 	st := memory.New(memory.Options{Now: frozen})
 	pass(t, st, plain(1, fmt.Sprintf(`{"id":"b","event":%q,"payload":{"n":7},"x":%q}`+"\n", queue, noise)))
 	chunks := chunksOf(t, st, queue)

@@ -61,6 +61,9 @@ type Config struct {
 	Parallel int
 	// Bucket is the only bucket that pointer records may name; "" accepts any (W-O1).
 	Bucket string
+	// CheckBlobs makes a pointer record whose blob is not there a dead letter, as its readers would never get past it. It costs
+	// a request for each pointer record.
+	CheckBlobs bool
 	// SkipQueues and SkipBots name events to drop for good.
 	SkipQueues, SkipBots []string
 	// Now is the clock for leases and timestamps of heads; nil means time.Now.

@@ -169,7 +169,7 @@ func TestARunWhoseTokenIsAheadOfTheClockIsTimedByItsStart(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- s.runner.Do(context.Background(), payload) }()
 		time.Sleep(100 * time.Second)
-		if d := dispatch.Decide(s.row(), time.Now()); d.Reason != dispatch.Running || d.Until.Sub(time.Now()) > time.Minute {
+		if d := dispatch.Decide(s.row(), time.Now()); d.Reason != dispatch.Running || time.Until(d.Until) > time.Minute {
 			t.Errorf("while it runs: %v, %s, until %v", d.Action, d.Reason, d.Until)
 		}
 		if err := <-done; !errors.Is(err, errBoom) {
@@ -179,7 +179,7 @@ func TestARunWhoseTokenIsAheadOfTheClockIsTimedByItsStart(t *testing.T) {
 		if took := time.UnixMilli(row.Instance.CompletedTime).Sub(began); took != 2*time.Minute {
 			t.Errorf("complete after %v", took)
 		}
-		if d := dispatch.Decide(row, time.Now()); d.Reason != dispatch.BackingOff || d.Until.Sub(time.Now()) > 3*time.Second {
+		if d := dispatch.Decide(row, time.Now()); d.Reason != dispatch.BackingOff || time.Until(d.Until) > 3*time.Second {
 			t.Errorf("after the failure: %v, %s, until %v", d.Action, d.Reason, d.Until)
 		}
 		if d := dispatch.Decide(row, time.Now().Add(time.Minute)); d.Action != dispatch.Run {

@@ -112,6 +112,9 @@ func (c *connection) send(ctx context.Context, r request) error {
 		delay += time.Duration(w.rng.Int64N(int64(20 * time.Second)))
 	}
 	if delay > 0 && !c.wait(ctx, what, delay) {
+		if w.ctx.Err() != nil {
+			return errOver
+		}
 		// The caller's time ran out while the request was under way. It arrives, or it does not; but not later.
 		if err := c.alive(context.WithoutCancel(ctx)); err == nil && w.rng.IntN(2) == 0 {
 			c.apply(do, done)

@@ -240,3 +240,16 @@ func (m mutant) run(ctx context.Context, root, dir string) (seed, invariant stri
 	}
 	return string(found[1]), string(found[2]), nil
 }
+
+// TestEveryMutantIsDocumented keeps the table of docs/simulation.md from falling behind.
+func TestEveryMutantIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/simulation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants {
+		if row := fmt.Sprintf("| %s | %s |", m.rule, m.what); !strings.Contains(string(page), row) {
+			t.Errorf("docs/simulation.md has no row %q; run this test with RSTREAMS_SIM_MUTATIONS=1 and copy its table", row)
+		}
+	}
+}
