@@ -57,7 +57,8 @@ func ParsePointer(line []byte) (Pointer, error) {
 	if err := event.Scan(slices.Clone(line), &l); err != nil {
 		return Pointer{}, fmt.Errorf("%w: %w", ErrPointer, err)
 	}
-	e, err := l.Event()
+	var e event.Event
+	err := l.Event(&e)
 	if err != nil {
 		return Pointer{}, fmt.Errorf("%w: %w", ErrPointer, err)
 	}

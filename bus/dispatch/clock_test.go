@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,14 +71,17 @@ func TestTimesOfAClockThatWasAheadHoldNoBotUp(t *testing.T) {
 }
 
 // setBack is a clock that can be set.
-type setBack struct{ ahead time.Duration }
+type setBack struct{ ahead atomic.Int64 }
 
-func (c *setBack) now() time.Time { return time.Now().Add(c.ahead) }
+func (c *setBack) set(ahead time.Duration) { c.ahead.Store(int64(ahead)) }
+
+func (c *setBack) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
 func TestSchedulesFireAgainOnceAClockThatWasAheadIsSetRight(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		bubble(t, func(t *testing.T, w *world) {
-			clock := &setBack{ahead: 24 * 365 * time.Hour}
+			clock := &setBack{}
+			clock.set(24 * 365 * time.Hour)
 			w.now = clock.now
 			w.bot(store.Registration{ID: "a", Schedule: "*/5 * * * *"}, nothing)
 			w.bot(store.Registration{ID: "bad", Schedule: "*/5 * * * *"}, func(*run) error { return errors.New("no") })
@@ -92,7 +96,7 @@ func TestSchedulesFireAgainOnceAClockThatWasAheadIsSetRight(t *testing.T) {
 				stop()
 			}
 			before, bad := len(w.ran("a")), len(w.ran("bad"))
-			clock.ahead = 0
+			clock.set(0)
 			if restart {
 				_, stop = w.dispatch(Config{Now: clock.now})
 			}
@@ -116,7 +120,7 @@ func TestASmallStepBackOfTheClockFiresNothingTwice(t *testing.T) {
 		_, stop := w.dispatch(Config{Now: clock.now})
 		defer stop()
 		time.Sleep(5*time.Minute + time.Second)
-		clock.ahead = -30 * time.Second
+		clock.set(-30 * time.Second)
 		time.Sleep(20 * time.Minute)
 		synctest.Wait()
 		if ran := w.ran("a"); len(ran) != 4 && len(ran) != 5 {

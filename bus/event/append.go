@@ -27,10 +27,8 @@ func AppendLine(dst []byte, e *Event, index int) ([]byte, error) {
 	if out, ok = appendText(append(out, `","event":"`...), e.Queue); !ok {
 		return dst, fmt.Errorf("%w: %.60q is not UTF-8", ErrNoQueue, e.Queue)
 	}
-	out, err := appendPayload(append(out, `","payload":`...), e.Payload)
-	if err != nil {
-		return dst, err
-	}
+	out = append(out, '"')
+	var err error
 	if e.SourceTimestamp != 0 {
 		out = appendMillis(append(out, `,"event_source_timestamp":`...), e.SourceTimestamp)
 	}
@@ -52,6 +50,10 @@ func AppendLine(dst []byte, e *Event, index int) ([]byte, error) {
 	}
 	if index >= 0 {
 		out = strconv.AppendInt(append(out, `,"eid":`...), int64(index), 10)
+	}
+	// The payload is the last member, so that readers of sealed chunks need not look inside it; see ScanSealed.
+	if out, err = appendPayload(append(out, `,"payload":`...), e.Payload); err != nil {
+		return dst, err
 	}
 	return append(out, '}', '\n'), nil
 }

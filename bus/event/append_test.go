@@ -22,8 +22,9 @@ func TestAppendLineWritesWhatTheWireNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "before\n" + `{"id":"bot \"é\"","event":"q","payload":{"a": "<&>` + "\u2028" + `"},"event_source_timestamp":5,"timestamp":1704164645678,` +
-		`"correlation_id":{"source":"src","start":"z/1","end":"z/2","units":2,"note":[1, 2]},"units":3,"cu\nstom":{"b":[1,2]},"eid":12}` + "\n"
+	const want = "before\n" + `{"id":"bot \"é\"","event":"q","event_source_timestamp":5,"timestamp":1704164645678,` +
+		`"correlation_id":{"source":"src","start":"z/1","end":"z/2","units":2,"note":[1, 2]},"units":3,"cu\nstom":{"b":[1,2]},"eid":12,` +
+		`"payload":{"a": "<&>` + "\u2028" + `"}}` + "\n"
 	if string(line) != want {
 		t.Errorf("\n got %q\nwant %q", line, want)
 	}
@@ -41,7 +42,7 @@ func TestAppendLineLeavesOutWhatIsNotSet(t *testing.T) {
 		}
 	}
 	line, err := AppendLine(nil, &Event{Bot: "b", Queue: "q", Payload: json.RawMessage("1"), Correlation: &Correlation{}}, 0)
-	if err != nil || string(line) != `{"id":"b","event":"q","payload":1,"correlation_id":{},"eid":0}`+"\n" {
+	if err != nil || string(line) != `{"id":"b","event":"q","correlation_id":{},"eid":0,"payload":1}`+"\n" {
 		t.Errorf("%q, %v", line, err)
 	}
 }
@@ -114,7 +115,7 @@ func TestWhatFitsNoFieldStaysInExtra(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const back = `{"id":"b","event":"q","payload":1,"timestamp":"soon","event_source_timestamp":1.5,"units":0,"correlation_id":"c","a":3,"b":2,"archive":true}` + "\n"
+	const back = `{"id":"b","event":"q","timestamp":"soon","event_source_timestamp":1.5,"units":0,"correlation_id":"c","a":3,"b":2,"archive":true,"payload":1}` + "\n"
 	if string(line) != back {
 		t.Errorf("\n got %swant %s", line, back)
 	}

@@ -65,7 +65,7 @@ func TestPartialIsNeverOnTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"id":"b","event":"q","payload":1,"correlation_id":{"source":"s","start":"z/1","end":"z/2","units":1}}` + "\n"
+	const want = `{"id":"b","event":"q","correlation_id":{"source":"s","start":"z/1","end":"z/2","units":1},"payload":1}` + "\n"
 	if string(line) != want {
 		t.Errorf("%s", line)
 	}

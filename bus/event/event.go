@@ -70,26 +70,19 @@ var linePool = sync.Pool{New: func() any { return new(Line) }}
 func Parse(line []byte) (e Event, err error) {
 	l := linePool.Get().(*Line)
 	if err = Scan(line, l); err == nil {
-		err = l.event(&e)
+		err = l.Event(&e)
 	}
 	l.release()
 	linePool.Put(l)
 	return e, err
 }
 
-// Event returns the scanned line as an Event whose raw members alias the line, as Parse does.
-func (l *Line) Event() (e Event, err error) {
-	err = l.event(&e)
-	return e, err
-}
-
-// event fills in the zero Event e.
-func (l *Line) event(e *Event) error {
-	name, plain := l.QueueBytes()
-	switch {
-	case plain && string(name) == l.queue:
+// Event fills in the zero Event e with what the scanned line says. Raw members alias the line, as with Parse.
+func (l *Line) Event(e *Event) error {
+	switch v := l.value(fieldEvent); {
+	case isText(v, l.queue) && l.queue != "":
 		e.Queue = l.queue
-	case truthy(l.value(fieldEvent)):
+	case truthy(v):
 		queue, err := l.Queue()
 		if err != nil {
 			return err

@@ -20,7 +20,7 @@ func ExampleAppendLine() {
 	_, err = event.AppendLine(nil, &e, 0)
 	fmt.Println(err)
 	// Output:
-	// {"id":"orders-enrich","event":"orders.priced","payload":{"total": 12.50},"timestamp":1704164645678,"eid":0}
+	// {"id":"orders-enrich","event":"orders.priced","timestamp":1704164645678,"eid":0,"payload":{"total": 12.50}}
 	// payload is missing, null, false, 0 or "", which the bus does not store: it is 0
 }
 

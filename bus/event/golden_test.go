@@ -149,7 +149,7 @@ func TestStoredLinesEqualThoseOfTheOriginal(t *testing.T) {
 }
 
 func TestHalfSurrogatesSurviveByteForByte(t *testing.T) {
-	const text = `{"id":"b","event":"q","payload":{"s":"lone \ud83d and \ude80 surrogates","n":123456789012345678901234567890.10},"x":"\ud800"}`
+	const text = `{"id":"b","event":"q","x":"\ud800","payload":{"s":"lone \ud83d and \ude80 surrogates","n":123456789012345678901234567890.10}}`
 	e, err := Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)

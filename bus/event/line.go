@@ -73,6 +73,11 @@ type Line struct {
 	fields  [fieldCount]span
 	others  []other
 	scratch []byte
+	// irregular tells that a name has escapes, or that there are two payloads.
+	irregular bool
+	// lead is how the last sealed line began, up to and with the comma after leadFields.
+	lead       []byte
+	leadFields [2]span
 	// bot, queue and source are the names read last: lines in a row mostly share them, which saves making them again.
 	bot, queue, source string
 }
@@ -80,7 +85,7 @@ type Line struct {
 // Scan reads a line into l. The line is one JSON object, without a newline inside; one at its end is ignored. Of several
 // members with one name the last counts, as in JavaScript. The error wraps ErrSyntax; l is empty then.
 func Scan(line []byte, l *Line) error {
-	l.raw, l.fields, l.others = nil, [fieldCount]span{}, l.others[:0]
+	l.raw, l.fields, l.others, l.irregular = nil, [fieldCount]span{}, l.others[:0], false
 	if n := len(line); n > 0 && line[n-1] == '\n' {
 		line = line[:n-1]
 	}
@@ -139,6 +144,9 @@ func (l *Line) scan(b []byte) (start, end int) {
 		}
 		value := span{int32(valueStart), int32(i)}
 		if f := fieldOf(b[nameStart:nameEnd]); f < fieldCommand {
+			if f == fieldPayload && l.fields[f].end > 0 {
+				l.irregular = true
+			}
 			l.fields[f] = value
 		} else {
 			l.member(b, f, span{int32(nameStart), int32(nameEnd)}, value)
@@ -172,6 +180,7 @@ func (l *Line) member(b []byte, f field, name, value span) {
 	if text := b[name.start:name.end]; f == fieldOther && bytes.IndexByte(text, '\\') >= 0 {
 		l.scratch, _ = unescape(l.scratch[:0], text)
 		f = fieldOf(l.scratch)
+		l.irregular = true
 	}
 	if f < fieldCount {
 		l.fields[f] = value
@@ -319,6 +328,9 @@ func (l *Line) BotBytes() []byte {
 
 // Bot is BotBytes as a string that does not alias the line.
 func (l *Line) Bot() string {
+	if l.bot != "" && isText(l.value(fieldID), l.bot) {
+		return l.bot
+	}
 	b := l.BotBytes()
 	if string(b) != l.bot {
 		l.bot = string(b)

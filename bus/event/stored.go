@@ -1,6 +1,9 @@
 package event
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // edit gives a member a new value.
 type edit struct {
@@ -24,7 +27,8 @@ func (e *edit) append(dst []byte) []byte {
 // AppendStored appends the line as the bus stores it, with a newline: `eid` is index, `event` the plain queue name, and
 // `timestamp` and `event_source_timestamp` are filled in where they are missing or falsy, the first with now (ms) and the
 // second with the first; a source time that is a date becomes ms (C9), one that is no time counts as missing. Everything
-// else, `timestamp` in a string too, stays byte for byte. queue must be UTF-8, as ref.ValidateQueue checks.
+// else, `timestamp` in a string too, stays byte for byte. queue must be UTF-8, as ref.ValidateQueue checks. Sealable tells of
+// the line as stored.
 func (l *Line) AppendStored(dst []byte, queue string, index int, now int64) []byte {
 	var edits [4]edit
 	n := 0
@@ -96,13 +100,5 @@ func (l *Line) appendEdited(dst []byte, edits []edit) []byte {
 
 // isText tells whether v is the JSON string of s, written without escapes.
 func isText(v []byte, s string) bool {
-	if len(v) != len(s)+2 || v[0] != '"' || string(v[1:len(v)-1]) != s {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] == '\\' {
-			return false
-		}
-	}
-	return true
+	return len(v) == len(s)+2 && v[0] == '"' && string(v[1:len(v)-1]) == s && strings.IndexByte(s, '\\') < 0
 }

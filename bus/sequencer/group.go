@@ -94,7 +94,8 @@ type stream struct {
 	chunks []planned
 	total  int64 // events in chunks
 	text   []byte
-	count  int // events in text
+	count  int  // events in text
+	loose  bool // some line of text is not as those of a sealed chunk are
 	bots   []botStat
 	bot    int // of the last event
 }
@@ -103,6 +104,7 @@ type stream struct {
 type planned struct {
 	records, size int64
 	gzip          []byte
+	sealed        bool
 	pointer       *chunk.Pointer
 	bots          []botStat
 }
@@ -142,6 +144,7 @@ func (st *stream) append(l *event.Line, arrival int64) error {
 		st.text = textPool.get()
 	}
 	st.text = l.AppendStored(st.text, strings.TrimSuffix(st.queue, store.SnapshotSuffix), st.count, arrival)
+	st.loose = st.loose || !l.Sealable()
 	st.count++
 	if len(st.text) >= st.group.cfg.ChunkBytes || st.count >= st.group.cfg.ChunkRecords {
 		st.seal()
@@ -168,10 +171,11 @@ func (st *stream) seal() {
 	}
 	st.chunks = append(st.chunks, planned{
 		records: int64(st.count), size: int64(len(st.text)), gzip: chunk.AppendGzip(nil, st.text), bots: st.bots,
+		sealed: !st.loose,
 	})
 	st.total += int64(st.count)
 	textPool.put(st.text)
-	st.text, st.count, st.bots, st.bot = nil, 0, nil, 0
+	st.text, st.count, st.loose, st.bots, st.bot = nil, 0, false, nil, 0
 }
 
 // numbered is a stream's chunks with their ids.
@@ -190,10 +194,10 @@ func (st *stream) number(base int64, prev string) (numbered, error) {
 		pl := &st.chunks[i]
 		c := store.Chunk{
 			Queue: st.queue, Records: pl.records, Size: pl.size, Gzip: pl.gzip, GzipSize: int64(len(pl.gzip)),
-			Snapshot: st.snapshot, Prev: prev,
+			Snapshot: st.snapshot, Prev: prev, Sealed: pl.sealed,
 		}
 		if p := pl.pointer; p != nil {
-			c.Blob, c.Offsets, c.GzipSize = &p.Blob, p.Offsets, p.GzipSize
+			c.Blob, c.Offsets, c.GzipSize, c.Sealed = &p.Blob, p.Offsets, p.GzipSize, false
 			c.Creator, c.Timestamp, c.SourceTimestamp, c.Archive = p.Creator, p.Timestamp, p.SourceTimestamp, p.Archive
 		}
 		var first eid.ID

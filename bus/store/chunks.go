@@ -23,6 +23,9 @@ type Chunk struct {
 	// prove that no chunk between two is missing. It is an addition to the RStreams format (C28 permits it); archive
 	// chunks and chunks of the original software have none.
 	Prev string
+	// Sealed promises that every line of an inline chunk was checked when it was written and has its payload as the last
+	// member, which makes reading cheaper (event.ScanSealed). Like Prev it is an addition.
+	Sealed bool
 	// Archive marks chunks whose lines and offsets carry their own ids.
 	Archive bool
 	// Snapshot is the time of the snapshot the chunk belongs to, in ms; 0 for none.

@@ -24,6 +24,10 @@ type line struct {
 func (u *unit) decode(p *piece) {
 	scan := scanPool.Get().(*event.Line)
 	defer scanPool.Put(scan)
+	scanLine := event.Scan
+	if p.part.chunk.Sealed && p.part.chunk.Blob == nil {
+		scanLine = event.ScanSealed
+	}
 	p.lines = linePool.get()
 	for text := p.text; len(text) > 0; {
 		var t []byte
@@ -50,10 +54,10 @@ func (u *unit) decode(p *piece) {
 			l.err = chunk.ErrLineTooLong
 			continue
 		}
-		if l.err = event.Scan(t, scan); l.err != nil {
+		if l.err = scanLine(t, scan); l.err != nil {
 			continue
 		}
-		if l.event, l.err = scan.Event(); l.err != nil {
+		if l.err = scan.Event(&l.event); l.err != nil {
 			continue
 		}
 		if i, ok := scan.EIDIndex(); ok {

@@ -102,7 +102,7 @@ func (d *delivery) take(ctx context.Context, l *line) (more bool, err error) {
 		return true, nil // The caller finds out why.
 	default:
 	}
-	e := l.event
+	e := &l.event
 	d.next++
 	if p.chunk.Archive {
 		if l.err == nil {
@@ -133,15 +133,15 @@ func (d *delivery) take(ctx context.Context, l *line) (more bool, err error) {
 }
 
 // deliver hands the event over and applies the limits.
-func (d *delivery) deliver(e Event, size int) (more bool) {
+func (d *delivery) deliver(e *Event, size int) (more bool) {
 	r := d.r
 	r.position = e.EID
 	r.stats.Events++
 	r.stats.Bytes += int64(size)
 	d.delivered++
 	d.bytes += int64(size)
-	r.pending.add(&e)
-	if !d.yield(e, nil) {
+	r.pending.add(e)
+	if !d.yield(*e, nil) {
 		return false
 	}
 	switch {
@@ -165,11 +165,14 @@ func (d *delivery) id(index int64) string {
 		p := d.part
 		d.idLen = len(p.base) + 7
 		n := min(p.until-index, idsAtOnce)
-		b := make([]byte, 0, int(n)*d.idLen)
+		var b strings.Builder
+		b.Grow(int(n) * d.idLen)
+		var counter [7]byte
 		for k := range n {
-			b = eid.AppendCounter(append(b, p.base...), p.counter+int(index+k))
+			b.WriteString(p.base)
+			b.Write(eid.AppendCounter(counter[:0], p.counter+int(index+k)))
 		}
-		d.ids, d.idsFrom, i = string(b), index, 0
+		d.ids, d.idsFrom, i = b.String(), index, 0
 	}
 	return d.ids[int(i)*d.idLen : (int(i)+1)*d.idLen]
 }

@@ -206,7 +206,6 @@ func (f *fleet) run(p *proc, id string, payload []byte) {
 	}
 	b.owner = p
 	w.counters.runs++
-	f.o.bot(id).running = p
 	ctx, cancel := context.WithDeadlineCause(p.ctx, time.Now().Add(limit-w.now().Sub(start)), errTimeout)
 	defer cancel()
 	err := f.work(ctx, p, b, st)

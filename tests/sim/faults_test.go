@@ -23,7 +23,6 @@ type connection struct {
 	commits *int
 	// after collects what the oracle is to be told when the transaction commits; nil outside one.
 	after *[]func()
-	safe  bool // no faults, no crashes: for the simulation's own needs
 }
 
 // connect returns the store for p.
@@ -51,7 +50,7 @@ type outcome struct {
 // draw decides the fate of a call. kinds are the faults that the call can have besides the general ones.
 func (c *connection) draw(kinds faultKind) outcome {
 	w := c.p.w
-	if w.calm || c.safe {
+	if w.calm {
 		return outcome{applied: true}
 	}
 	if chance(w.rng, w.plan.crashRate) {
@@ -86,7 +85,10 @@ type request struct {
 	late bool
 }
 
-func (c *connection) call(ctx context.Context, kinds faultKind, what string, do func(context.Context) error, part func(context.Context), done func()) error {
+// call makes a request that has nothing special about it.
+func (c *connection) call(
+	ctx context.Context, kinds faultKind, what string, do func(context.Context) error, part func(context.Context), done func(),
+) error {
 	return c.send(ctx, request{what: what, kinds: kinds, do: do, part: part, done: done})
 }
 
@@ -99,13 +101,16 @@ func (c *connection) send(ctx context.Context, r request) error {
 		return c.inner(ctx, what, do, done)
 	}
 	w.gate(p.name, what)
+	// What this turn did happens before the next turn. The race detector sees that when the goroutine goes on to block, but
+	// not when it blocks in WaitGroup.Wait.
+	defer w.publish()
 	if err := c.alive(ctx); err != nil {
 		return err
 	}
 	w.counters.calls++
 	o := c.draw(kinds)
 	delay := time.Duration(0)
-	if w.plan.latency > 0 && !c.safe {
+	if w.plan.latency > 0 {
 		delay = time.Duration(w.rng.Int64N(int64(w.plan.latency)))
 	}
 	if o.fault == faultSlow {
@@ -287,7 +292,7 @@ func (s chunks) Put(ctx context.Context, list []store.Chunk) error {
 			c.oracle.put(c.p, some)
 		}
 	}
-	if c.after == nil && w.plan.faults&faultPartial != 0 && !w.calm && !c.safe && chance(w.rng, w.plan.faultRate) {
+	if c.after == nil && w.plan.faults&faultPartial != 0 && !w.calm && chance(w.rng, w.plan.faultRate) {
 		return c.call(ctx, 0, what+" in part", func(ctx context.Context) error {
 			some, failed := subset()
 			if len(some) > 0 {
@@ -366,7 +371,8 @@ func (s queues) Claim(ctx context.Context, cl store.Claim) (g store.Grant, err e
 	c := s.c
 	err = c.call(ctx, 0, "Claim "+cl.Queue+" from "+cl.First, func(ctx context.Context) error {
 		g, err = c.base.Queues.Claim(ctx, cl)
-		c.p.w.note(c.p.name, "  granted fence %d base %d head %s through %s dirty %t: %v", g.Fence, g.Base, short(g.Head), g.Through, g.Dirty, err)
+		c.p.w.note(c.p.name, "  granted fence %d base %d head %s through %s dirty %t: %v",
+			g.Fence, g.Base, short(g.Head), g.Through, g.Dirty, err)
 		return err
 	}, nil, func() { c.oracle.claimed(c.p, cl, g) })
 	return g, err

@@ -167,14 +167,14 @@ func TestBreakingAnyRuleIsNoticed(t *testing.T) {
 		seed, invariant string
 		err             error
 	}
-	var mutants = mutants
+	chosen := mutants
 	if which != "1" {
-		mutants = slices.DeleteFunc(slices.Clone(mutants), func(m mutant) bool { return !strings.Contains(m.rule+" "+m.what, which) })
+		chosen = slices.DeleteFunc(slices.Clone(mutants), func(m mutant) bool { return !strings.Contains(m.rule+" "+m.what, which) })
 	}
-	results := make([]result, len(mutants))
+	results := make([]result, len(chosen))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 2) // Linking has one thread.
-	for i, m := range mutants {
+	for i, m := range chosen {
 		dir := t.TempDir()
 		wg.Go(func() {
 			slots <- struct{}{}
@@ -184,7 +184,7 @@ func TestBreakingAnyRuleIsNoticed(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for i, m := range mutants {
+	for i, m := range chosen {
 		r := results[i]
 		if r.err != nil {
 			t.Errorf("mutant %d, %s: %s: %v", i, m.rule, m.what, r.err)

@@ -53,16 +53,17 @@ type publishedEvent struct {
 }
 
 type botLog struct {
-	read map[string]string // checkpoint by reference
-	// running is the process that holds the bot's lock.
-	running *proc
-	moved   func(position string) // told of checkpoints
+	read  map[string]string     // checkpoint by reference
+	moved func(position string) // told of checkpoints
 }
 
 const beyond = "z0" // above every id
 
 func newOracle(w *world, base store.Store) *oracle {
-	return &oracle{w: w, base: base, queues: map[string]*queueLog{}, bots: map[string]*botLog{}, texts: map[string][][]byte{}, written: map[string]string{}}
+	return &oracle{
+		w: w, base: base, queues: map[string]*queueLog{}, bots: map[string]*botLog{}, texts: map[string][][]byte{},
+		written: map[string]string{},
+	}
 }
 
 func (o *oracle) queue(name string) *queueLog {

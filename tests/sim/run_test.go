@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"hash/fnv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,7 +10,7 @@ import (
 	"github.com/rstreams-go/rstreams/bus/store/memory"
 )
 
-// outcomeOf is what a run gave.
+// report is what a run gave.
 type report struct {
 	failure  *violation
 	trace    []string
@@ -180,13 +179,4 @@ func (w *world) history(main *proc, base store.Store) {
 		e.check()
 	}
 	f.check()
-}
-
-// digest is a hash of a trace.
-func digest(trace []string) uint64 {
-	h := fnv.New64a()
-	for _, l := range trace {
-		_, _ = h.Write([]byte(l))
-	}
-	return h.Sum64()
 }

@@ -42,7 +42,10 @@ func TestEverySeedKeepsEveryPromise(t *testing.T) {
 			t.Fatalf("RSTREAMS_SIM_FIRST: %v", err)
 		}
 	}
-	seeds := append([]uint64(nil), regressions...)
+	var seeds []uint64
+	if os.Getenv("RSTREAMS_SIM_BRIEF") == "" {
+		seeds = append(seeds, regressions...)
+	}
 	for i := range n {
 		seeds = append(seeds, first+uint64(i))
 	}

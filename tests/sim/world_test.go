@@ -187,6 +187,12 @@ func (w *world) gate(who, what string) {
 	}
 }
 
+// publish makes what the caller did visible to whoever has the next turn.
+func (w *world) publish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+}
+
 // note writes a line into the trace. Only who has the turn may call it.
 func (w *world) note(who, format string, args ...any) {
 	if !w.tracing {

@@ -18,7 +18,7 @@ const (
 
 type chunks struct{ view }
 
-// extra holds, as JSON, what few chunks have.
+// extra holds, as JSON, what not all chunks have.
 type extra struct {
 	Blob            *store.BlobRef `json:"blob,omitempty"`
 	Offsets         []store.Offset `json:"offsets,omitempty"`
@@ -27,6 +27,7 @@ type extra struct {
 	Creator         string         `json:"creator,omitempty"`
 	Timestamp       int64          `json:"timestamp,omitempty"`
 	SourceTimestamp int64          `json:"source_timestamp,omitempty"`
+	Sealed          bool           `json:"sealed,omitempty"`
 }
 
 func (c chunks) Put(ctx context.Context, list []store.Chunk) error {
@@ -57,8 +58,10 @@ func putChunk(c *conn, k *store.Chunk) error {
 		blob = sql.NullString{String: k.Blob.Key, Valid: true}
 	}
 	if k.Blob != nil || len(k.Offsets) > 0 || k.Archive || k.Snapshot != 0 || k.Creator != "" || k.Timestamp != 0 ||
-		k.SourceTimestamp != 0 {
-		b, err := json.Marshal(extra{k.Blob, k.Offsets, k.Archive, k.Snapshot, k.Creator, k.Timestamp, k.SourceTimestamp})
+		k.SourceTimestamp != 0 || k.Sealed {
+		b, err := json.Marshal(extra{
+			k.Blob, k.Offsets, k.Archive, k.Snapshot, k.Creator, k.Timestamp, k.SourceTimestamp, k.Sealed,
+		})
 		if err != nil {
 			return err
 		}
@@ -128,7 +131,7 @@ func setExtra(k *store.Chunk, text []byte) error {
 		return fmt.Errorf("%w: chunk %s of queue %s: %w", store.ErrCorrupt, k.End, k.Queue, err)
 	}
 	k.Blob, k.Offsets, k.Archive, k.Snapshot, k.Creator = e.Blob, e.Offsets, e.Archive, e.Snapshot, e.Creator
-	k.Timestamp, k.SourceTimestamp = e.Timestamp, e.SourceTimestamp
+	k.Timestamp, k.SourceTimestamp, k.Sealed = e.Timestamp, e.SourceTimestamp, e.Sealed
 	return nil
 }
 

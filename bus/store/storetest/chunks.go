@@ -19,7 +19,7 @@ var chunkTests = []test{
 	}},
 	{"every field of a blob chunk is stored", func(e *env) {
 		c := blobChunk(e.name("q"), 1)
-		c.Snapshot, c.Creator, c.Timestamp, c.SourceTimestamp = base, "firehose", base+1, base+2
+		c.Snapshot, c.Creator, c.Timestamp, c.SourceTimestamp, c.Sealed = base, "firehose", base+1, base+2, true
 		e.ok(e.Chunks.Put(e.Context(), []store.Chunk{c}))
 		e.same(e.all(c.Queue), []store.Chunk{c})
 	}},

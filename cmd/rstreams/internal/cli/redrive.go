@@ -230,7 +230,8 @@ func revive(l *deadletter.Letter) (rstreams.Event, error) {
 	raw := bytes.TrimSpace(l.Bytes())
 	var line event.Line
 	if err := event.Scan(raw, &line); err == nil && line.HasPayload() && hasQueue(&line) {
-		e, err := line.Event()
+		var e event.Event
+		err := line.Event(&e)
 		e.EID = ""
 		if e.Bot == "" {
 			e.Bot = l.Bot

@@ -204,7 +204,8 @@ func (j *writeJob) put(ctx context.Context, n int64, line []byte) error {
 	if j.line.IsPointer() || j.line.Command() != "" {
 		return fmt.Errorf("%w: it is a pointer or a command of the bus, not an event", event.ErrSyntax)
 	}
-	e, err := j.line.Event()
+	var e event.Event
+	err := j.line.Event(&e)
 	if err != nil {
 		return err
 	}

@@ -98,6 +98,9 @@ func (w *lineChecker) check(b []byte) {
 		return
 	}
 	l := &w.line
+	if w.k.Sealed && w.k.Blob == nil && !l.Sealable() {
+		w.fault("", "line %d is not one of a sealed chunk: its payload is not its last member", w.records)
+	}
 	id := ""
 	if w.k.Archive {
 		s, ok := l.EIDString()
