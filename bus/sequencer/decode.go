@@ -149,13 +149,14 @@ func (d *decoder) take(raw []byte) error {
 }
 
 var (
-	errNoBot       = errors.New("the event has no id: the bot that writes it must be named")
-	errNoPayload   = errors.New("the event has no payload, or one of null, false, 0, \"\", which the bus does not store")
-	errReserved    = errors.New("queues that end in /_archive or /_snapshot are written through pointer records only")
-	errTooMany     = fmt.Errorf("a pointer record may stand for at most %d events", eid.MaxCounter+1)
-	errForeign     = errors.New("the pointer names a blob outside this bus")
-	errArchiveBack = errors.New("the archive pointer overlaps what is archived")
-	errSnapshot    = fmt.Errorf("a snapshot's time must lie between 0 and %d ms", int64(maxSnapshot))
+	errNoBot        = errors.New("the event has no id: the bot that writes it must be named")
+	errNoPayload    = errors.New("the event has no payload, or one of null, false, 0, \"\", which the bus does not store")
+	errReserved     = errors.New("queues that end in /_archive or /_snapshot are written through pointer records only")
+	errTooMany      = fmt.Errorf("a pointer record may stand for at most %d events", eid.MaxCounter+1)
+	errForeign      = errors.New("the pointer names a blob outside this bus")
+	errArchiveBack  = errors.New("the archive pointer overlaps what is archived")
+	errArchiveAhead = errors.New("the archive pointer ends behind the last event of its queue")
+	errSnapshot     = fmt.Errorf("a snapshot's time must lie between 0 and %d ms", int64(maxSnapshot))
 )
 
 // maxSnapshot is the latest time, in ms, of a snapshot: that of the latest event id. The date path of a later one is none, and
@@ -262,7 +263,7 @@ func (d *decoder) pointer(raw []byte) error {
 	if p.Archive {
 		queue += store.ArchiveSuffix
 		repeat, err := d.archived(queue, &p)
-		if errors.Is(err, errArchiveBack) {
+		if errors.Is(err, errArchiveBack) || errors.Is(err, errArchiveAhead) {
 			return d.dead(deadletter.ReasonPointer, err, raw)
 		}
 		if err != nil || repeat {
@@ -312,7 +313,7 @@ func (d *decoder) archived(queue string, p *chunk.Pointer) (repeat bool, err err
 		d.heads[queue] = head
 	}
 	if p.StartID > head {
-		return false, nil
+		return false, d.archivable(strings.TrimSuffix(queue, store.ArchiveSuffix), p)
 	}
 	// The archiver began before the archive's end: it does not know that end, because an attempt died between the head of
 	// the archive and the queue's archive end. Without the latter the archiver would come with the same events for ever.
@@ -325,6 +326,26 @@ func (d *decoder) archived(queue string, p *chunk.Pointer) (repeat bool, err err
 	}
 	d.out.repeats += p.Records
 	return true, nil
+}
+
+// archivable refuses a pointer to events that the live queue cannot have had: the archive's end would hide every event from
+// readers below it. Pointers from before the live queue began, as of an imported archive, pass.
+func (d *decoder) archivable(queue string, p *chunk.Pointer) error {
+	end, err := eid.Parse(p.EndID)
+	if err != nil {
+		return fmt.Errorf("%w: it ends at %.60q", errArchiveAhead, p.EndID)
+	}
+	if end.Millis <= d.record.Arrival {
+		return nil
+	}
+	row, err := d.store.Queues.Get(d.ctx, queue)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("sequencer: head of %s: %w", queue, err)
+	}
+	if p.EndID > row.Head {
+		return errArchiveAhead
+	}
+	return nil
 }
 
 func isReserved(queue string) bool {

@@ -98,6 +98,25 @@ func TestEveryArchivePointerKeepsItsOwnRange(t *testing.T) {
 	}
 }
 
+func TestAnArchiveOfEventsThatTheQueueNeverHadIsRefused(t *testing.T) {
+	st := memory.New(memory.Options{Now: frozen})
+	const from, to = "z/2286/01/01/00/00/9972144000000-0000000", "z/2286/01/01/00/00/9972144000000-0000004"
+	b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{
+		plain(1, line("q", 0)), plain(2, archiveLine("q", "bus/_archive/1", from, to, 5)), plain(3, line("q", 1)),
+	}}
+	process(t, st, sequencer.Config{}, b)
+	q, err := st.Queues.Get(t.Context(), "q")
+	if err != nil || q.ArchiveEnd != "" {
+		t.Errorf("archive end %q, %v", q.ArchiveEnd, err)
+	}
+	if ls := letters(t, st); len(ls) != 1 || ls[0].Reason != deadletter.ReasonPointer {
+		t.Errorf("%+v", ls)
+	}
+	if got := numbers(t, st, "q"); got != "0 1" {
+		t.Errorf("queue q holds %s", got)
+	}
+}
+
 // TestSnapshotsOfOneBatchKeepTheirOwnTimeAndDoNotExpire is W-D6.
 func TestSnapshotsOfOneBatchKeepTheirOwnTimeAndDoNotExpire(t *testing.T) {
 	st := memory.New(memory.Options{Now: frozen})

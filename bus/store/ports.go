@@ -13,7 +13,8 @@ type Settings interface {
 	// Put stores value under id.
 	Put(ctx context.Context, id string, value json.RawMessage) error
 	// Acquire takes the lock "lock_<name>" for owner until expires (ms), if nobody holds it at now (ms) or owner does
-	// already; else ErrConflict.
+	// already; else ErrConflict. A lock that ends more than a day, and more than twice as far as is asked for, ahead was taken
+	// while a clock was wrong, and counts as free.
 	Acquire(ctx context.Context, name, owner string, now, expires int64) error
 	// Release gives the lock up if owner holds it; otherwise it does nothing.
 	Release(ctx context.Context, name, owner string) error

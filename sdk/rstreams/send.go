@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -215,7 +216,9 @@ func (w *Writer) record(b *batch) ([]byte, error) {
 func (w *Writer) offload(b *batch) ([]byte, error) {
 	gz := chunk.AppendGzip(nil, b.text)
 	now := w.bus.millis()
-	key := fmt.Sprintf("bus/%s/%s/%s%d-%07d-%s.gz", b.queue, b.first.bot, eid.MinutePath(now), now, 1, uuid.New())
+	// The names are for people who look at the bucket. A key has 1024 bytes at most, a queue's name alone up to twice that.
+	queue, bot := shorten(b.queue, 600), shorten(b.first.bot, 200)
+	key := fmt.Sprintf("bus/%s/%s/%s%d-%07d-%s.gz", queue, bot, eid.MinutePath(now), now, 1, uuid.New())
 	blob, _, err := w.bus.core.store.Blobs.Put(w.ctx, key, bytes.NewReader(gz))
 	if err != nil {
 		return nil, fmt.Errorf("object of an oversize event: %w", err)
@@ -253,4 +256,12 @@ func correlationsJSON(o *origin) (json.RawMessage, error) {
 		sources[c.Source] = entry{c.Source, c.Start, end, max(c.Units, 1), o.source, o.timestamp}
 	}
 	return json.Marshal([]map[string]entry{sources})
+}
+
+// shorten cuts a name to at most n bytes.
+func shorten(name string, n int) string {
+	if len(name) <= n {
+		return name
+	}
+	return strings.ToValidUTF8(name[:n], "")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rstreams-go/rstreams/bus/chunk"
+	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/bus/event"
 	"github.com/rstreams-go/rstreams/bus/ref"
 )
@@ -84,8 +85,10 @@ const (
 	defaultMaxBytes     = 32 << 20
 	defaultMaxEvents    = 100_000
 	defaultMaxEvent     = 16 << 20
-	defaultLinger       = 200 * time.Millisecond
-	defaultLocalLinger  = 5 * time.Millisecond
+	// A dead letter holds an event of any legal size, in base64 where that is shorter.
+	maxLetter          = 28 << 20
+	defaultLinger      = 200 * time.Millisecond
+	defaultLocalLinger = 5 * time.Millisecond
 )
 
 // Writer writes events. It is safe for concurrent use; events of one queue are stored in the order in which Put took them.
@@ -285,8 +288,12 @@ func (w *Writer) append(e *Event) (Ack, error) {
 		return Ack{}, err
 	}
 	size := len(text) - before
-	if size-1 > w.o.MaxEventBytes {
-		return Ack{}, fmt.Errorf("%w: its line has %d bytes, the writer permits %d", ErrTooLarge, size-1, w.o.MaxEventBytes)
+	limit := w.o.MaxEventBytes
+	if b.queue == deadletter.Queue {
+		limit = max(limit, maxLetter)
+	}
+	if size-1 > limit {
+		return Ack{}, fmt.Errorf("%w: its line has %d bytes, the writer permits %d", ErrTooLarge, size-1, limit)
 	}
 	oversize := size-1 > w.inline
 	if before > 0 && (len(text) > w.o.Chunk.Bytes || oversize) {

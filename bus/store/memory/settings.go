@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/rstreams-go/rstreams/bus/store"
+	"github.com/rstreams-go/rstreams/bus/store/internal/rules"
 )
 
 type settings struct{ view }
@@ -43,7 +44,7 @@ func (s settings) Acquire(ctx context.Context, name, owner string, now, expires 
 		return err
 	}
 	defer s.leave()
-	if l := s.db.leases[name]; l.expires > now && l.owner != owner {
+	if l := s.db.leases[name]; l.owner != owner && !rules.LockEnded(l.expires, now, expires) {
 		return fmt.Errorf("%w: lock %s is held by %s until %d", store.ErrConflict, name, l.owner, l.expires)
 	}
 	keep(s.view, s.db.leases, name)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/rstreams-go/rstreams/bus/store"
+	"github.com/rstreams-go/rstreams/bus/store/internal/rules"
 )
 
 type settings struct{ view }
@@ -47,7 +48,7 @@ func (s settings) Acquire(ctx context.Context, name, owner string, now, expires 
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		if err == nil && until > now && holder != owner {
+		if err == nil && holder != owner && !rules.LockEnded(until, now, expires) {
 			return fmt.Errorf("%w: lock %s is held by %s until %d", store.ErrConflict, name, holder, until)
 		}
 		_, err = t.exec("insert or replace into locks(name, owner, expires) values(?, ?, ?)", name, owner, expires)

@@ -90,6 +90,9 @@ func (d *DB) sweepFiles(ctx context.Context) error {
 	}
 	root := filepath.Join(d.dir, blobsDir)
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // Another process sweeps too.
+		}
 		if err != nil || e.IsDir() {
 			return err
 		}
@@ -114,7 +117,10 @@ func (d *DB) sweepFiles(ctx context.Context) error {
 		if err != nil || named {
 			return err
 		}
-		return os.Remove(path)
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
 	})
 	if err != nil && ctx.Err() == nil {
 		return d.fileError("remove leftover blobs", err)

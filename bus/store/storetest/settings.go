@@ -27,6 +27,15 @@ var settingsTests = []test{
 		}
 		e.is(e.Settings.Put(e.Context(), "", json.RawMessage("1")), store.ErrInvalid)
 	}},
+	{"a lock that a wrong clock took for years counts as free", func(e *env) {
+		l := e.name("l")
+		e.ok(e.Settings.Acquire(e.Context(), l, "ahead", 1_000_000_000_000, 1_000_000_005_000))
+		e.ok(e.Settings.Acquire(e.Context(), l, "b", 1000, 6000))
+		e.is(e.Settings.Acquire(e.Context(), l, "ahead", 2000, 7000), store.ErrConflict)
+		day := int64(24 * 60 * 60 * 1000)
+		e.ok(e.Settings.Acquire(e.Context(), e.name("long"), "a", 1000, 1000+3*day))
+		e.is(e.Settings.Acquire(e.Context(), e.name("long"), "b", 1000, 1000+2*day), store.ErrConflict)
+	}},
 	{"Acquire takes a free lock, and the owner's own again", func(e *env) {
 		l := e.name("lock")
 		e.ok(e.Settings.Acquire(e.Context(), l, "a", 1000, 2000))

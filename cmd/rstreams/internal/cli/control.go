@@ -152,7 +152,7 @@ func runLog(log []byte) string {
 		return s
 	}
 	var structured struct {
-		Message string `json:"message"`
+		Message string `json:"msg"`
 	}
 	if json.Unmarshal(text, &structured) == nil && structured.Message != "" {
 		return structured.Message
