@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"sort"
 	"strconv"
 
 	"github.com/rstreams-go/rstreams/bus/eid"
@@ -13,18 +12,6 @@ import (
 
 // maxTotal bounds the sizes and counts of a blob: what a double holds exactly, as other readers compute with doubles.
 const maxTotal = 1 << 53
-
-// Section returns the place, in the section table of a blob, of the section that holds the event with the given index;
-// len(offsets) when all sections end before it (bus.md 2.8).
-func Section(offsets []store.Offset, index int64) int {
-	return sort.Search(len(offsets), func(i int) bool { return offsets[i].End >= index })
-}
-
-// SectionAfter returns the place of the first section of an archive with events after position; len(offsets) when there
-// is none.
-func SectionAfter(offsets []store.Offset, position string) int {
-	return sort.Search(len(offsets), func(i int) bool { return offsets[i].EndID > position })
-}
 
 // ValidateOffsets checks that a section table describes a blob completely: sections follow one another without gaps in
 // text, bytes and events, and none is empty (C25). It returns their totals. The error wraps ErrPointer.

@@ -192,25 +192,6 @@ func TestExtraCannotOverrideAPointer(t *testing.T) {
 	}
 }
 
-func TestSectionsAreFoundByIndexAndByID(t *testing.T) {
-	live, archive := validPointer().Offsets, archivePointer().Offsets
-	for index, want := range []int{0, 0, 0, 0, 1, 1, 2, 2} {
-		if got := Section(live, int64(index)); got != want {
-			t.Errorf("index %d: section %d, want %d", index, got, want)
-		}
-	}
-	for position, want := range map[string]int{
-		"z/": 0, archiveID + "0": 0, archiveID + "2": 0, archiveID + "3": 1, archiveID + "3 ": 1, archiveID + "4": 1, archiveID + "5": 2, "z/2025": 2,
-	} {
-		if got := SectionAfter(archive, position); got != want {
-			t.Errorf("after %s: section %d, want %d", position, got, want)
-		}
-	}
-	if Section(nil, 0) != 0 || SectionAfter(nil, "z/") != 0 {
-		t.Error("no sections")
-	}
-}
-
 func TestSectionTablesComeBack(t *testing.T) {
 	for name, offsets := range map[string][]store.Offset{
 		"none": {}, "live": validPointer().Offsets, "archive": archivePointer().Offsets, "no queue": {{Start: 5, End: 6, Records: 2, Size: 3, GzipSize: 4}},

@@ -197,7 +197,7 @@ func (st *stream) number(base int64, prev string) (numbered, error) {
 			Snapshot: st.snapshot, Prev: prev, Sealed: pl.sealed,
 		}
 		if p := pl.pointer; p != nil {
-			c.Blob, c.Offsets, c.GzipSize, c.Sealed = &p.Blob, p.Offsets, p.GzipSize, false
+			c.Gzip, c.Blob, c.Offsets, c.GzipSize, c.Sealed = nil, &p.Blob, p.Offsets, p.GzipSize, false
 			c.Creator, c.Timestamp, c.SourceTimestamp, c.Archive = p.Creator, p.Timestamp, p.SourceTimestamp, p.Archive
 		}
 		var first eid.ID

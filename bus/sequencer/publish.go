@@ -163,6 +163,11 @@ func (pub *publication) number(ctx context.Context, st store.Store, u *unit) err
 	if hasSuffix(u.queue, store.ArchiveSuffix) && len(streams) > 0 && streams[0].chunks[0].pointer.StartID <= u.grant.Head {
 		return errStale
 	}
+	if pub.seq.store.Atomic != nil {
+		if err := upload(ctx, st, streams); err != nil {
+			return err
+		}
+	}
 	prev := u.grant.Head
 	for _, s := range streams {
 		n, err := s.number(u.grant.Base, prev)

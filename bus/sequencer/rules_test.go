@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -227,6 +228,47 @@ func TestChunksThatDoNotFitAnItemGoToBlobs(t *testing.T) {
 		t.Fatalf("%d chunks, first %+v", len(chunks), chunks[0].Blob)
 	}
 	if _, lines := stored(t, st, "q"); len(lines) != 3 {
+		t.Errorf("%d lines", len(lines))
+	}
+}
+
+// TestATransactionThatFailsLeavesNoBlob: nobody would ever remove it.
+func TestATransactionThatFailsLeavesNoBlob(t *testing.T) {
+	st := memory.New(memory.Options{Now: frozen})
+	noise := make([]byte, 600<<10)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for i := range noise {
+		noise[i] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/"[rnd.IntN(64)]
+	}
+	b := sequencer.Batch{Records: []sequencer.Record{plain(1, fmt.Sprintf(`{"id":"b","event":"q","payload":{"n":0,"x":"%s"}}`+"\n", noise))}}
+	broken := st
+	broken.Atomic = func(ctx context.Context, fn func(context.Context, store.Store) error) error {
+		return st.Atomic(ctx, func(ctx context.Context, tx store.Store) error {
+			if err := fn(ctx, tx); err != nil {
+				return err
+			}
+			return errCrash
+		})
+	}
+	seq := sequencer.New(broken, sequencer.Config{Now: frozen, Logger: quiet})
+	p, err := seq.Prepare(t.Context(), b, sequencer.Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := seq.Commit(t.Context(), p); !errors.Is(err, errCrash) {
+			t.Fatal(err)
+		}
+		if blobs, err := st.Blobs.List(t.Context(), "", "", 10); err != nil || len(blobs) != 0 {
+			t.Errorf("blobs %v, %v", blobs, err)
+		}
+	}
+	process(t, st, sequencer.Config{}, b)
+	chunks := chunksOf(t, st, "q")
+	if len(chunks) != 1 || chunks[0].Blob == nil {
+		t.Fatalf("%d chunks", len(chunks))
+	}
+	if _, lines := stored(t, st, "q"); len(lines) != 1 {
 		t.Errorf("%d lines", len(lines))
 	}
 }

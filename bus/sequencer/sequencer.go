@@ -177,9 +177,9 @@ type Prepared struct {
 	group *group
 }
 
-// Prepare does the part of a group's work that needs no claim: decoding, cutting, compression, and the upload of chunks that
-// are too large to be items. Groups may be prepared ahead, but must be committed in order. An error is the storage's or the
-// context's; nothing is published then.
+// Prepare does the part of a group's work that needs no claim: decoding, cutting, compression, and, where there are no
+// transactions, the upload of chunks that are too large to be items. Groups may be prepared ahead, but must be committed in
+// order. An error is the storage's or the context's; nothing is published then.
 func (s *Sequencer) Prepare(ctx context.Context, b Batch, from Cursor) (*Prepared, error) {
 	if err := checkBatch(b); err != nil {
 		return nil, err
@@ -194,8 +194,10 @@ func (s *Sequencer) prepare(ctx context.Context, st store.Store, b Batch, from C
 	if err != nil {
 		return nil, err
 	}
-	if err := upload(ctx, st, g); err != nil {
-		return nil, err
+	if s.store.Atomic == nil {
+		if err := upload(ctx, st, g.order); err != nil {
+			return nil, err
+		}
 	}
 	return &Prepared{Next: next, batch: b, from: from, group: g}, nil
 }
@@ -257,6 +259,7 @@ func (s *Sequencer) attempt(ctx context.Context, pub *publication) (wait time.Du
 	whole := *pub
 	err = s.store.Atomic(ctx, func(ctx context.Context, tx store.Store) error {
 		*pub = whole
+		pub.p.group.forgetBlobs()
 		wait, err = pub.run(ctx, tx, 1)
 		if err == nil && wait > 0 {
 			return errHeld // A transaction must not wait: it is undone and tried anew.

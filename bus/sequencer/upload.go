@@ -16,18 +16,17 @@ import (
 )
 
 // upload moves chunks that are too large for an item into blobs (rule 5, W-P2). The key follows from the content and its place
-// in the intake, so that a retry replaces the blob of the attempt before.
-func upload(ctx context.Context, to store.Store, g *group) error {
-	n := 0
-	for _, st := range g.order {
+// in the intake, so that a retry replaces the blob of the attempt before. Inside a transaction the blob is part of it: what is
+// undone leaves none behind.
+func upload(ctx context.Context, to store.Store, streams []*stream) error {
+	for _, st := range streams {
 		for i := range st.chunks {
 			pl := &st.chunks[i]
-			if len(pl.gzip) <= store.MaxInlineItem {
+			if len(pl.gzip) <= store.MaxInlineItem || pl.pointer != nil {
 				continue
 			}
-			n++
 			size := int64(len(pl.gzip))
-			blob, _, err := to.Blobs.Put(ctx, blobKey(g, st, n, pl.gzip), bytes.NewReader(pl.gzip))
+			blob, _, err := to.Blobs.Put(ctx, blobKey(st, i+1), bytes.NewReader(pl.gzip))
 			if err != nil {
 				return fmt.Errorf("sequencer: chunk of queue %s as a blob: %w", st.queue, err)
 			}
@@ -37,16 +36,27 @@ func upload(ctx context.Context, to store.Store, g *group) error {
 					Event: st.queue, Start: 0, End: pl.records - 1, Records: pl.records, Size: pl.size, GzipSize: size,
 				}},
 			}
-			pl.gzip = nil
 		}
 	}
 	return nil
 }
 
-func blobKey(g *group, st *stream, n int, content []byte) string {
-	id := uuid.New()
+// forgetBlobs takes back what upload did, after a transaction that was undone.
+func (g *group) forgetBlobs() {
+	for _, st := range g.order {
+		for i := range st.chunks {
+			if pl := &st.chunks[i]; pl.gzip != nil {
+				pl.pointer = nil
+			}
+		}
+	}
+}
+
+// blobKey names the blob of the nth chunk of a stream.
+func blobKey(st *stream, n int) string {
+	g, id := st.group, uuid.New()
 	if g.shard != "" {
-		sum := sha256.Sum256(content)
+		sum := sha256.Sum256(st.chunks[n-1].gzip)
 		id = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s\n%s\n%s\n%d\n%x", g.shard, st.queue, st.first, n, sum))
 	}
 	queue := st.queue

@@ -59,7 +59,7 @@ var mutants = []mutant{
 	},
 	{
 		"5 inline or blob by size", "everything is stored inline", "bus/sequencer/upload.go",
-		`if len(pl.gzip) <= store.MaxInlineItem {`, `if true {`,
+		`if len(pl.gzip) <= store.MaxInlineItem || pl.pointer != nil {`, `if true {`,
 	},
 	{
 		"6 chunks first, then the head", "a chunk that failed is taken for written", "bus/sequencer/publish.go",
