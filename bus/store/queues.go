@@ -105,8 +105,8 @@ type Queues interface {
 	// Claim applies Queue.Claim to the stored row, creating it where needed. Of several concurrent claims each sees the
 	// outcome of the one before. ErrConflict means that another owner holds the queue (see LeasedError).
 	Claim(ctx context.Context, c Claim) (Grant, error)
-	// Advance applies Queue.Advance to the stored row. ErrConflict means that a later claim was granted: the caller must
-	// take its work back and claim again.
+	// Advance applies Queue.Advance to the stored row. A head that is no event id is ErrInvalid. ErrConflict means that a later
+	// claim was granted: the caller must take its work back and claim again.
 	Advance(ctx context.Context, a Advance) error
 	// SetArchive moves the archive end of queue forward to end; a lower end changes nothing (C40). The row is created
 	// where needed.
@@ -174,16 +174,21 @@ func LaterHead(queue, a, b string) bool {
 // would lose the oldest marks; each costs some 80 bytes of the row.
 const maxThrough = 256
 
-// Advance returns the row as it is after a, or ErrConflict when a.Fence is not the newest.
+// Advance returns the row as it is after a, ErrConflict when a.Fence is not the newest, or ErrInvalid for a head that is no id.
 func (q Queue) Advance(a Advance) (Queue, error) {
 	s := &q.Sequencing
 	if s.Fence != a.Fence || !s.Open {
 		return q, fmt.Errorf("%w: queue %s has fence %d, publisher has %d", ErrConflict, a.Queue, s.Fence, a.Fence)
 	}
-	s.Open, s.Lease = false, 0
 	if a.Head == "" {
+		s.Open, s.Lease = false, 0
 		return q, nil
 	}
+	if _, err := eid.Parse(a.Head); err != nil {
+		// Later claims could not tell what comes after it.
+		return q, fmt.Errorf("%w: head of queue %s: %w", ErrInvalid, a.Queue, err)
+	}
+	s.Open, s.Lease = false, 0
 	if LaterHead(a.Queue, a.Head, q.Head) {
 		q.Head = a.Head
 	}

@@ -88,6 +88,7 @@ func fill(t *testing.T, s store.Store, n int) {
 	t.Helper()
 	ctx := t.Context()
 	q, b := fmt.Sprint("q", n), fmt.Sprint("b", n)
+	const lastID = "z/2026/11/21/00/00/1795219200000-0000001"
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -96,8 +97,8 @@ func fill(t *testing.T, s store.Store, n int) {
 	}
 	g, err := s.Queues.Claim(ctx, store.Claim{Queue: q, Owner: "o", Shard: "s", First: "1", Arrival: 5, Now: 5, Lease: 5})
 	must(err)
-	must(s.Chunks.Put(ctx, []store.Chunk{bigChunk(q, "z/1"), bigChunk(q, "z/2")}))
-	must(s.Queues.Advance(ctx, store.Advance{Queue: q, Fence: g.Fence, Head: "z/2", Shard: "s", Through: "1", Now: 6}))
+	must(s.Chunks.Put(ctx, []store.Chunk{bigChunk(q, "z/1"), bigChunk(q, lastID)}))
+	must(s.Queues.Advance(ctx, store.Advance{Queue: q, Fence: g.Fence, Head: lastID, Shard: "s", Through: "1", Now: 6}))
 	must(s.Bots.Register(ctx, store.Registration{ID: b, Name: "name", Triggers: []string{q}, Tags: []string{"t"}}))
 	must(s.Bots.Checkpoint(ctx, store.CheckpointWrite{
 		Bot: b, Ref: "queue:" + q, Checkpoint: store.Checkpoint{Position: "z/1", Records: 3}}))

@@ -67,10 +67,19 @@ var queueTests = []test{
 		e.ok(e.Queues.Advance(e.Context(), store.Advance{Queue: q, Fence: g.Fence, Head: id(1, 0)}))
 		e.is(e.Queues.Advance(e.Context(), store.Advance{Queue: q, Fence: g.Fence, Head: id(2, 0)}), store.ErrConflict)
 	}},
+	{"a head that is no id is ErrInvalid, and the claim stays", func(e *env) {
+		q := e.name("q")
+		g, err := e.Queues.Claim(e.Context(), claim(q, "a", "1", 1))
+		e.ok(err)
+		for _, head := range []string{"z/", "z", id(1, 0) + " ", "_snapshot/" + id(1, 0)} {
+			e.is(e.Queues.Advance(e.Context(), store.Advance{Queue: q, Fence: g.Fence, Head: head}), store.ErrInvalid)
+		}
+		e.ok(e.Queues.Advance(e.Context(), store.Advance{Queue: q, Fence: g.Fence, Head: id(1, 0)}))
+	}},
 	{"a head never moves backwards", func(e *env) { // C31, W-D4
 		q := e.name("q")
 		e.publish(q, "a", 1, id(5, 5))
-		for i, head := range []string{id(5, 4), id(4, 9), id(5, 5), "z/"} {
+		for i, head := range []string{id(5, 4), id(4, 9), id(5, 5), id(1, 0)} {
 			e.publish(q, "a", i+2, head)
 			e.same(e.queue(q).Head, id(5, 5))
 		}
