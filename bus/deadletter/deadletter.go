@@ -41,6 +41,7 @@ const (
 
 // Letter is the payload of an event in Queue.
 type Letter struct {
+	// Reason is never empty.
 	Reason Reason `json:"reason"`
 	// Error is the fault in words.
 	Error string `json:"error"`

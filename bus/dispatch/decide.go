@@ -59,6 +59,7 @@ const (
 
 // Decision is what Decide says.
 type Decision struct {
+	// Action is what to do, Reason why; both are always set.
 	Action Action
 	Reason Reason
 	// Until is when to decide again; set for Wait only.

@@ -115,6 +115,7 @@ func marshal(v any) ([]byte, error) {
 
 // RunError is what a failed run leaves in its instance's log (sdk.md fault 46).
 type RunError struct {
+	// Message is the error's text. Stack is where a panic came from, "" for other errors.
 	Message string `json:"msg"`
 	Stack   string `json:"stack,omitempty"`
 }

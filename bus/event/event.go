@@ -57,7 +57,9 @@ type Event struct {
 
 // Member is a named JSON value.
 type Member struct {
-	Name  string
+	// Name is the name without quotes and escapes.
+	Name string
+	// Value is JSON text, never empty in what Parse returns.
 	Value json.RawMessage
 }
 

@@ -99,14 +99,18 @@ const (
 // Registration is a bot's declared configuration. Registering again replaces exactly these fields and leaves checkpoints,
 // run state, Paused and Archived alone (C44).
 type Registration struct {
+	// ID is the plain bot id; it is required. Name, Description and Owner are labels.
 	ID, Name, Description, Owner string
-	Invocation                   Invocation
-	Settings                     json.RawMessage
-	Schedule, TimeZone           string
+	// Invocation, Settings, Schedule and TimeZone are as in Bot. Settings that are not JSON are refused (ErrInvalid); whether
+	// a schedule can be read is the caller's to check.
+	Invocation         Invocation
+	Settings           json.RawMessage
+	Schedule, TimeZone string
 	// Triggers become references; each gets a placeholder among the read checkpoints.
 	Triggers []string
 	// Writes are queues the bot writes; each gets a placeholder among the write checkpoints.
-	Writes         []string
+	Writes []string
+	// Timeout and Delay, in ms, and Tags are as in Bot.
 	Timeout, Delay int64
 	Tags           []string
 	// Paused applies only when the row is new.
@@ -132,6 +136,7 @@ type Produced struct {
 
 // Request asks for a bot to run because queues moved.
 type Request struct {
+	// Bot is the plain id.
 	Bot string
 	// Heads are the new heads by reference. The stored ones only grow (W-D4).
 	Heads map[string]string
@@ -141,6 +146,7 @@ type Request struct {
 
 // Lock is the first of the three steps of a run (bus.md 1.4.3): the dispatcher reserves it.
 type Lock struct {
+	// Bot is the plain id.
 	Bot string
 	// Seen is the InvokeTime of the row the decision was made on, 0 for none. The lock is taken only if it is still that.
 	Seen int64
@@ -153,8 +159,10 @@ type Lock struct {
 
 // Confirm is the second step: the run starts.
 type Confirm struct {
-	Bot       string
-	Token     int64
+	// Bot is the plain id, Token the run's, as the lock gave it.
+	Bot   string
+	Token int64
+	// RequestID identifies the process that runs it; it is required.
 	RequestID string
 	// At is the start and MaxDuration how long the run may hold the lock without a sign of life, both in ms.
 	At, MaxDuration int64
@@ -162,10 +170,12 @@ type Confirm struct {
 
 // Complete is the third step: the run ends.
 type Complete struct {
+	// Bot, Token and RequestID are those of the run's Confirm.
 	Bot       string
 	Token     int64
 	RequestID string
-	At        int64
+	// At is the end, in ms.
+	At int64
 	// Failed adds 1 to the error count; success sets it to 0.
 	Failed bool
 	// Log and Result are stored as they are (see Instance).
@@ -178,6 +188,7 @@ type Complete struct {
 
 // Control is an operator's change of a bot. Nil fields stay as they are.
 type Control struct {
+	// Paused, Archived and IgnorePaused are as in Bot.
 	Paused, Archived, IgnorePaused *bool
 	// Trigger asks for a run at this ms; ScheduledTrigger sets or, with 0, clears the earliest next run.
 	Trigger, ScheduledTrigger *int64

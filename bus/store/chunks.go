@@ -41,7 +41,8 @@ type Chunk struct {
 // BlobRef names a blob. Bucket is the backend's own name for its blob space.
 type BlobRef struct {
 	Bucket string `json:"bucket"`
-	Key    string `json:"key"`
+	// Key names the blob in its bucket (bus.md 2.7): 1 to 1024 bytes of UTF-8.
+	Key string `json:"key"`
 }
 
 // Offset describes one section of a blob: an independent gzip member (bus.md 2.7).
@@ -60,6 +61,7 @@ type Offset struct {
 
 // Page is a run of chunks in order of End.
 type Page struct {
+	// Chunks are in order of End. The caller may keep and change them.
 	Chunks []Chunk
 	// More tells whether another page may follow. It is false for an empty page: a backend that skips items, such as expired
 	// ones, goes on until it has a chunk or the end.

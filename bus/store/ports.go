@@ -22,6 +22,7 @@ type Settings interface {
 
 // BlobInfo describes a stored blob.
 type BlobInfo struct {
+	// Key is as in BlobRef; Size is in bytes.
 	Key  string
 	Size int64
 }
@@ -43,6 +44,7 @@ type Blobs interface {
 
 // Change says that a row was written. It carries no data: readers look the row up, so that changes may be merged.
 type Change struct {
+	// Kind is the table.
 	Kind ChangeKind
 	// ID is the queue's name or the bot's id.
 	ID string

@@ -54,6 +54,7 @@ type Sequencing struct {
 
 // Claim asks for the right to number and publish a batch's events of one queue.
 type Claim struct {
+	// Queue is the plain queue name.
 	Queue string
 	// Owner identifies the sequencer. Two sequencers that may run at the same time must differ; the retry of a crashed one
 	// should be the same, or it waits for the lease to end.
@@ -84,6 +85,7 @@ type Grant struct {
 
 // Advance publishes a batch's events of one queue.
 type Advance struct {
+	// Queue is the plain queue name, as claimed.
 	Queue string
 	// Fence is the grant's.
 	Fence int64
@@ -117,8 +119,10 @@ type Queues interface {
 
 // LeasedError is the ErrConflict of a claim on a queue that another owner holds until the given time, in ms.
 type LeasedError struct {
+	// Queue is what was claimed, Owner who holds it.
 	Queue, Owner string
-	Until        int64
+	// Until is when the lease ends, in ms. Claiming again before that is in vain unless the owner is done.
+	Until int64
 }
 
 // Error says who holds the queue.

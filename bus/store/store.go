@@ -18,6 +18,8 @@ import (
 
 // Store is a bus's storage: one value for each port. It is a plain struct so that a test can wrap a single port.
 type Store struct {
+	// Chunks is the index of events, Queues and Bots hold their rows, Settings the bus's own state and locks, Blobs what is
+	// too large for an item, and Feed tells what changed. All are set, but for Feed in the view that Atomic gives.
 	Chunks   Chunks
 	Queues   Queues
 	Bots     Bots
@@ -53,11 +55,13 @@ var (
 // ItemError is the failure of one item of a batch. Index is the item's place in the batch.
 type ItemError struct {
 	Index int
-	Err   error
+	// Err is why; it wraps one of the errors of this package where one fits.
+	Err error
 }
 
 // BatchError reports the items of a batch that failed; the others succeeded. Callers should retry only those, in order.
 type BatchError struct {
+	// Items are the failures, in order of Index; there is at least one.
 	Items []ItemError
 }
 

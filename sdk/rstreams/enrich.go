@@ -76,8 +76,10 @@ func (b *Bus) EnrichBatch(ctx context.Context, o EnrichOptions, h BatchHandler) 
 
 // OffloadOptions configures Offload and OffloadBatch. Bot and From are required. The fields are those of EnrichOptions.
 type OffloadOptions struct {
-	Bot             string
-	From            []string
+	// Bot is whose checkpoints are read and moved; "" means the session's. From are the queues that are read.
+	Bot  string
+	From []string
+	// Read, Batch and CheckpointEvery are as in EnrichOptions.
 	Read            ReadOptions
 	Batch           BatchOptions
 	CheckpointEvery time.Duration
