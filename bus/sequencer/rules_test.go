@@ -273,6 +273,30 @@ func TestATransactionThatFailsLeavesNoBlob(t *testing.T) {
 	}
 }
 
+// TestOnlyChunksOfCheckedLinesThatEndWithTheirPayloadAreSealed: a reader of a sealed chunk does not look inside payloads, so a
+// wrong seal would be a wrong payload.
+func TestOnlyChunksOfCheckedLinesThatEndWithTheirPayloadAreSealed(t *testing.T) {
+	good := func(n int) string {
+		return fmt.Sprintf(`{"id":"b","event":"q","event_source_timestamp":1,"timestamp":1,"eid":0,"payload":{"n":%d}}`+"\n", n)
+	}
+	after := func(n int) string {
+		return fmt.Sprintf(`{"id":"b","event":"q","event_source_timestamp":1,"timestamp":1,"eid":0,"payload":{"n":%d},"more":{"a":1}}`+"\n", n)
+	}
+	st := memory.New(memory.Options{Now: frozen})
+	b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{
+		plain(1, good(0), good(1), good(2), after(3), good(4), good(5), line("q", 6), good(7), pointerLine("q", 2, ""), good(8)),
+	}}
+	process(t, st, sequencer.Config{ChunkRecords: 2}, b)
+	var got []bool
+	for _, c := range chunksOf(t, st, "q") {
+		got = append(got, c.Sealed)
+	}
+	// 0 1 | 2 3 | 4 5 | 6 7 | pointer | 8
+	if want := []bool{true, false, true, false, false, true}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("sealed: %v, want %v", got, want)
+	}
+}
+
 func TestPointersKeepTheirPlaceAmongEvents(t *testing.T) {
 	st := memory.New(memory.Options{Now: frozen})
 	b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{plain(1, line("q", 0), pointerLine("q", 5, ""), line("q", 1))}}

@@ -127,6 +127,10 @@ var mutants = []mutant{
 		`first.Add(int(min(b.last, c.Records-1)))`, `first.Add(int(b.last + 1))`,
 	},
 	{
+		"readers may trust a seal", "every chunk is sealed", "bus/sequencer/group.go",
+		`sealed: !st.loose,`, `sealed: true,`,
+	},
+	{
 		"readers can prove completeness", "chunks do not say what they follow", "bus/sequencer/group.go",
 		"prev = c.End\n", "",
 	},

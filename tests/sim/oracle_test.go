@@ -14,6 +14,7 @@ import (
 
 	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/bus/eid"
+	"github.com/rstreams-go/rstreams/bus/event"
 	"github.com/rstreams-go/rstreams/bus/store"
 )
 
@@ -295,8 +296,13 @@ func (o *oracle) lines(c *store.Chunk) ([][]byte, error) {
 		o.texts[string(data)] = lines
 	}
 	size := 0
-	for _, l := range lines {
+	for i, l := range lines {
 		size += len(l) + 1
+		if c.Sealed {
+			if err := soundSeal(l); err != nil {
+				return nil, fmt.Errorf("line %d of a sealed chunk: %w", i, err)
+			}
+		}
 	}
 	if int64(len(lines)) != c.Records || int64(size) != c.Size {
 		return nil, fmt.Errorf("%d lines of %d bytes, says %d of %d", len(lines), size, c.Records, c.Size)
@@ -325,6 +331,21 @@ func soundLine(l []byte, index int) error {
 	}
 	if e.EID == nil || *e.EID != int64(index) || e.Bot == "" || e.Queue == "" || e.Payload == nil || e.Timestamp == nil {
 		return fmt.Errorf("line %d is no stored event: %s", index, l)
+	}
+	return nil
+}
+
+// soundSeal checks that a reader that trusts the seal finds the payload that one finds who looks at everything.
+func soundSeal(l []byte) error {
+	var whole, trusting event.Line
+	if err := event.Scan(l, &whole); err != nil {
+		return err
+	}
+	if err := event.ScanSealed(l, &trusting); err != nil {
+		return err
+	}
+	if !bytes.Equal(whole.PayloadRaw(), trusting.PayloadRaw()) {
+		return fmt.Errorf("the payload is %s, a reader gets %s", whole.PayloadRaw(), trusting.PayloadRaw())
 	}
 	return nil
 }

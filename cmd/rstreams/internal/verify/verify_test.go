@@ -242,6 +242,10 @@ func TestEveryKindOfDamageIsFound(t *testing.T) {
 		{"a line without a bot", RuleLine, inlineText(1, replace(`"id":"writer"`, `"id":""`))},
 		{"a line without a payload", RuleLine, inlineText(1, replace(`{"n":13}`, `null`))},
 		{"a line without a time", RuleLine, inlineText(1, replace(`"timestamp"`, `"time"`))},
+		{"a seal on lines that do not end with their payload", RuleLine, nthInline(1, func(k *store.Chunk) bool {
+			k.Sealed = true
+			return true
+		})},
 		{"a blank line", RuleLine, inlineText(1, replace("\n", "\n\n"))},
 		{"a last line that does not end", RuleLine, inlineText(1, func(b []byte) []byte { return b[:len(b)-1] })},
 		{"data cut short", RuleBody, nthInline(1, func(k *store.Chunk) bool {
