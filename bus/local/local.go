@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rstreams-go/rstreams/bus/dispatch"
+	"github.com/rstreams-go/rstreams/bus/firehose"
 	"github.com/rstreams-go/rstreams/bus/sequencer"
 	"github.com/rstreams-go/rstreams/bus/store"
 	"github.com/rstreams-go/rstreams/bus/store/sqlite"
@@ -88,12 +89,13 @@ func New(st store.Store, o Options) *Bus {
 	})
 	b.intake = newIntake(seq, o.Now)
 	st.Intake = b.intake
+	st.Firehose = firehose.New(b.intake)
 	b.store = st
 	b.close = onceErr(b.doClose)
 	return b
 }
 
-// Store returns the bus's ports, Intake included. They serve until Close.
+// Store returns the bus's ports, Intake and Firehose included: events of the latter are readable at once too. They serve until Close.
 func (b *Bus) Store() store.Store { return b.store }
 
 // published passes a new head on to the dispatcher, so that bots need not wait for the change feed.

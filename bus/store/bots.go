@@ -28,6 +28,8 @@ type Bot struct {
 	Delay int64
 	// Tags are free labels.
 	Tags []string
+	// Extra are the row's other attributes as JSON, by name: configuration of other software, kept and not acted on.
+	Extra map[string]json.RawMessage
 
 	// Read and Write are the checkpoints by reference. An entry with an empty Position is a placeholder.
 	Read, Write map[string]Checkpoint
@@ -115,6 +117,9 @@ type Registration struct {
 	Tags           []string
 	// Paused applies only when the row is new.
 	Paused bool
+	// Extra are further attributes that are stored as they are; others of the row stay. Names of the row's own attributes are
+	// refused (ErrInvalid).
+	Extra map[string]json.RawMessage
 }
 
 // CheckpointWrite moves a checkpoint.
@@ -155,6 +160,10 @@ type Lock struct {
 	// Progress and Requested are the row's read checkpoints of its triggers and its requested heads; Stalls its new count.
 	Progress, Requested map[string]string
 	Stalls              int
+	// Heads and Trigger are what a Request would record, in the same write: heads by reference, which only grow, and a time
+	// in ms, which only grows. nil and 0 record nothing.
+	Heads   map[string]string
+	Trigger int64
 }
 
 // Confirm is the second step: the run starts.

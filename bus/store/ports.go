@@ -12,12 +12,35 @@ type Settings interface {
 	Get(ctx context.Context, id string) (json.RawMessage, error)
 	// Put stores value under id.
 	Put(ctx context.Context, id string, value json.RawMessage) error
+	// Swap stores next under id if old is what is stored there (nil: nothing is), else ErrConflict. Values are compared as JSON,
+	// where the order of members does not count.
+	Swap(ctx context.Context, id string, old, next json.RawMessage) error
+	// Delete removes id; an absent one is not an error.
+	Delete(ctx context.Context, id string) error
 	// Acquire takes the lock "lock_<name>" for owner until expires (ms), if nobody holds it at now (ms) or owner does
 	// already; else ErrConflict. A lock that ends more than a day, and more than twice as far as is asked for, ahead was taken
 	// while a clock was wrong, and counts as free.
 	Acquire(ctx context.Context, name, owner string, now, expires int64) error
 	// Release gives the lock up if owner holds it; otherwise it does nothing.
 	Release(ctx context.Context, name, owner string) error
+}
+
+// System is the document of an external system (bus.md 1.6).
+type System struct {
+	// ID is the plain system id. Doc is a JSON object without the id.
+	ID  string
+	Doc json.RawMessage
+}
+
+// Systems holds one document for each external system that bots are attached to.
+type Systems interface {
+	// Get returns the document of a system, or ErrNotFound.
+	Get(ctx context.Context, id string) (System, error)
+	// List returns up to limit systems with ids after the given one, in order of id. Fewer than limit means the end.
+	List(ctx context.Context, after string, limit int) ([]System, error)
+	// Merge merges doc, a JSON object, into the stored document, objects member by member and everything else as a whole, and
+	// creates the document where there is none. Concurrent merges of different members are all kept.
+	Merge(ctx context.Context, s System) error
 }
 
 // BlobInfo describes a stored blob.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rstreams-go/rstreams/bus/eid"
+	"github.com/rstreams-go/rstreams/bus/firehose"
 	"github.com/rstreams-go/rstreams/bus/ref"
 	"github.com/rstreams-go/rstreams/bus/sequencer"
 	"github.com/rstreams-go/rstreams/bus/store"
@@ -65,6 +66,7 @@ func NewWith(t testing.TB, o Options) *Bus {
 	}
 	st := memory.New(memory.Options{Now: o.Now})
 	st.Intake = &intake{now: o.Now, seq: sequencer.New(st, sequencer.Config{Owner: "rstreamstest", Now: o.Now, Logger: o.Logger})}
+	st.Firehose = firehose.New(st.Intake)
 	opts := rstreams.Options{Now: o.Now, Logger: o.Logger}
 	b := &Bus{t: t, plain: rstreams.New(st, opts)}
 	b.Bus = b.plain

@@ -88,6 +88,10 @@ func benchmarks() []benchmark {
 		{"end-to-end", 2, endToEnd},
 		{"latency", 2, latency},
 		{"heap", 2, heap},
+		{"node-write-200", 1, versus("write", 0, 15)},
+		{"node-write-1k", 1, versus("write", 1<<10, 8)},
+		{"node-read-200", 1, versus("read", 0, 8)},
+		{"node-read-1k", 1, versus("read", 1<<10, 3)},
 	}
 }
 

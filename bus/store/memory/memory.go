@@ -33,6 +33,7 @@ func New(o Options) store.Store {
 		bots:     newTable[store.Bot](),
 		chunks:   map[string][]*store.Chunk{},
 		settings: map[string]string{},
+		systems:  newTable[string](),
 		leases:   map[string]lease{},
 		blobs:    newTable[[]byte](),
 	}
@@ -51,6 +52,7 @@ type db struct {
 	bots     *table[store.Bot]
 	chunks   map[string][]*store.Chunk // by queue, in order of End
 	settings map[string]string
+	systems  *table[string]
 	leases   map[string]lease
 	blobs    *table[[]byte]
 
@@ -80,7 +82,9 @@ type tx struct {
 var errEnded = errors.New("memory store: the view of an Atomic call was used after the call")
 
 func (v view) store() store.Store {
-	return store.Store{Chunks: chunks{v}, Queues: queues{v}, Bots: bots{v}, Settings: settings{v}, Blobs: blobs{v}}
+	return store.Store{
+		Chunks: chunks{v}, Queues: queues{v}, Bots: bots{v}, Settings: settings{v}, Systems: systems{v}, Blobs: blobs{v},
+	}
 }
 
 // enter begins an operation; leave ends it.

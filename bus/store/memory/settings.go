@@ -24,8 +24,8 @@ func (s settings) Get(ctx context.Context, id string) (json.RawMessage, error) {
 }
 
 func (s settings) Put(ctx context.Context, id string, value json.RawMessage) error {
-	if id == "" || !json.Valid(value) {
-		return fmt.Errorf("%w setting %q: it needs an id and a JSON value", store.ErrInvalid, id)
+	if err := rules.Setting(id, value); err != nil {
+		return err
 	}
 	if err := s.enter(ctx); err != nil {
 		return err
@@ -33,6 +33,36 @@ func (s settings) Put(ctx context.Context, id string, value json.RawMessage) err
 	defer s.leave()
 	keep(s.view, s.db.settings, id)
 	s.db.settings[id] = string(value)
+	return nil
+}
+
+func (s settings) Swap(ctx context.Context, id string, old, next json.RawMessage) error {
+	if err := rules.Swap(id, old, next); err != nil {
+		return err
+	}
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	var stored json.RawMessage
+	if v, ok := s.db.settings[id]; ok {
+		stored = json.RawMessage(v)
+	}
+	if !rules.SameJSON(stored, old) {
+		return rules.Swapped(id)
+	}
+	keep(s.view, s.db.settings, id)
+	s.db.settings[id] = string(next)
+	return nil
+}
+
+func (s settings) Delete(ctx context.Context, id string) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	keep(s.view, s.db.settings, id)
+	delete(s.db.settings, id)
 	return nil
 }
 

@@ -17,7 +17,7 @@ const (
 	requestedPosition
 )
 
-const configColumns = "name, description, owner, invocation, settings, schedule, time_zone, triggers, tags, timeout, delay"
+const configColumns = "name, description, owner, invocation, settings, schedule, time_zone, triggers, tags, timeout, delay, extra"
 
 const stateColumns = "paused, archived, ignore_paused, trigger_at, scheduled_trigger, error_count, invoke_time, token, " +
 	"progress, progress_requested, stalls, run_token, run_invoke_time, run_request_id, run_start_time, run_max_duration, " +
@@ -25,7 +25,7 @@ const stateColumns = "paused, archived, ignore_paused, trigger_at, scheduled_tri
 
 var saveStateQuery = "update bots set (" + stateColumns + ") = (" + placeholders(20) + ") where id = ?"
 
-var saveConfigQuery = "update bots set (" + configColumns + ") = (" + placeholders(11) + ") where id = ?"
+var saveConfigQuery = "update bots set (" + configColumns + ") = (" + placeholders(12) + ") where id = ?"
 
 func placeholders(n int) string { return strings.Repeat("?,", n-1) + "?" }
 
@@ -66,10 +66,10 @@ func saveState(c *conn, b *store.Bot) error {
 // scanBot reads a whole row but for the positions.
 func scanBot(s scanner) (store.Bot, error) {
 	var b store.Bot
-	var invocation, triggers, tags string
+	var invocation, triggers, tags, extra string
 	var settings sql.NullString
 	err := scanState(s, &b, &b.Name, &b.Description, &b.Owner, &invocation, &settings, &b.Schedule, &b.TimeZone,
-		&triggers, &tags, &b.Timeout, &b.Delay)
+		&triggers, &tags, &b.Timeout, &b.Delay, &extra)
 	if err != nil {
 		return b, err
 	}
@@ -77,7 +77,8 @@ func scanBot(s scanner) (store.Bot, error) {
 		b.Settings = json.RawMessage(settings.String)
 	}
 	return b, errors.Join(decode(b.ID, "invocation", invocation, &b.Invocation),
-		decode(b.ID, "triggers", triggers, &b.Triggers), decode(b.ID, "tags", tags, &b.Tags))
+		decode(b.ID, "triggers", triggers, &b.Triggers), decode(b.ID, "tags", tags, &b.Tags),
+		decode(b.ID, "extra attributes", extra, &b.Extra))
 }
 
 func saveConfig(c *conn, b *store.Bot) error {
@@ -93,9 +94,13 @@ func saveConfig(c *conn, b *store.Bot) error {
 	if err != nil {
 		return err
 	}
+	extra, err := encode(b.Extra, len(b.Extra))
+	if err != nil {
+		return err
+	}
 	settings := sql.NullString{String: string(b.Settings), Valid: b.Settings != nil}
 	_, err = c.exec(saveConfigQuery, b.Name, b.Description, b.Owner, string(invocation), settings, b.Schedule, b.TimeZone,
-		triggers, tags, b.Timeout, b.Delay, b.ID)
+		triggers, tags, b.Timeout, b.Delay, extra, b.ID)
 	return err
 }
 

@@ -148,23 +148,32 @@ func (b bots) Request(ctx context.Context, r store.Request) error {
 				return err
 			}
 		}
-		for ref, head := range r.Heads {
-			if head == "" {
-				continue
-			}
-			n, err := t.exec("insert into positions(bot, kind, ref, position) values(?, ?, ?, ?) "+
-				"on conflict(bot, kind, ref) do update set position = excluded.position "+
-				"where positions.position < excluded.position", r.Bot, requestedPosition, ref, head)
-			if err != nil {
-				return err
-			}
-			grown = grown || n > 0
+		moved, err := growHeads(t.conn, r.Bot, r.Heads)
+		if err != nil {
+			return err
 		}
-		if grown {
+		if grown || moved {
 			t.changed(store.BotChanged, r.Bot)
 		}
 		return nil
 	})
+}
+
+// growHeads records heads that are newer than the stored ones, and tells whether there were any.
+func growHeads(c *conn, bot string, heads map[string]string) (grown bool, err error) {
+	for ref, head := range heads {
+		if head == "" {
+			continue
+		}
+		n, err := c.exec("insert into positions(bot, kind, ref, position) values(?, ?, ?, ?) "+
+			"on conflict(bot, kind, ref) do update set position = excluded.position "+
+			"where positions.position < excluded.position", bot, requestedPosition, ref, head)
+		if err != nil {
+			return false, err
+		}
+		grown = grown || n > 0
+	}
+	return grown, nil
 }
 
 func (b bots) Control(ctx context.Context, id string, c store.Control) error {
@@ -172,7 +181,10 @@ func (b bots) Control(ctx context.Context, id string, c store.Control) error {
 }
 
 func (b bots) Lock(ctx context.Context, l store.Lock) error {
-	return b.update(ctx, l.Bot, func(row *store.Bot) error { return rules.Lock(row, l) })
+	return b.updateWith(ctx, l.Bot, func(row *store.Bot) error { return rules.Lock(row, l) }, func(t *txn) error {
+		_, err := growHeads(t.conn, l.Bot, l.Heads)
+		return err
+	})
 }
 
 func (b bots) Confirm(ctx context.Context, c store.Confirm) error {
@@ -189,6 +201,11 @@ func (b bots) Complete(ctx context.Context, c store.Complete) error {
 
 // update replaces the execution state of the bot by what fn makes of it, unless that is an error.
 func (b bots) update(ctx context.Context, id string, fn func(row *store.Bot) error) error {
+	return b.updateWith(ctx, id, fn, func(*txn) error { return nil })
+}
+
+// updateWith is update that writes more in the same transaction.
+func (b bots) updateWith(ctx context.Context, id string, fn func(row *store.Bot) error, more func(t *txn) error) error {
 	return b.write(ctx, func(t *txn) error {
 		var row store.Bot
 		err := scanState(t.row("select id, "+stateColumns+" from bots where id = ?", id), &row)
@@ -202,6 +219,9 @@ func (b bots) update(ctx context.Context, id string, fn func(row *store.Bot) err
 			return err
 		}
 		if err := saveState(t.conn, &row); err != nil {
+			return err
+		}
+		if err := more(t); err != nil {
 			return err
 		}
 		t.changed(store.BotChanged, id)

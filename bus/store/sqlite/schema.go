@@ -11,10 +11,10 @@ import (
 // one, and brings older ones up to its own when it opens them.
 const (
 	applicationID = 0x52535452
-	version       = 1
+	version       = 2
 )
 
-// schema makes the tables. Rows of chunks hold up to 390 KB, so chunks is a rowid table: its tree is in the order of
+// schema makes the tables of version 1; upgrades makes those of the later ones. Rows of chunks hold up to 390 KB, so chunks is a rowid table: its tree is in the order of
 // arrival, and the index by queue and end stays small. Positions, requested heads among them, are rows of their own: a
 // checkpoint touches one small row whatever else the bot's row holds. changes has one row for each changed queue and bot,
 // moved to the end by each change: it needs no trimming, and no cursor gets too old.
@@ -112,7 +112,19 @@ create table blobs(key text primary key, file text not null unique, size integer
 create table changes(seq integer primary key, kind integer not null, id text not null, unique(kind, id));
 `
 
-// migrate makes the tables of an empty file and refuses files that are not ours or too new.
+// upgrades returns what makes a file of version from one of the version after it.
+func upgrades(from int) string {
+	switch from {
+	case 1:
+		return `
+create table systems(id text primary key, doc text not null) without rowid;
+alter table bots add column extra text not null default '';
+`
+	}
+	return ""
+}
+
+// migrate makes the tables of an empty file, brings those of an older version up to this one, and refuses files that are not ours or too new.
 func (d *DB) migrate(c *conn) error {
 	for _, begin := range []string{"begin", "begin immediate"} { // look first, without a lock
 		done, err := d.migrateIn(c, begin)
@@ -136,39 +148,48 @@ func (d *DB) migrateIn(c *conn, begin string) (done bool, err error) {
 			_ = c.run("rollback")
 		}
 	}()
-	if done, err = d.current(c); done || err != nil || begin == "begin" {
+	have, err := d.current(c)
+	if done = have == version; done || err != nil || begin == "begin" {
 		return done, err
 	}
-	if err := c.run(schema); err != nil {
-		return false, err
+	if have == 0 {
+		if err := c.run(schema); err != nil {
+			return false, err
+		}
+		if _, err := c.exec("insert into meta values('id', ?)", rand.Text()[:8]); err != nil {
+			return false, err
+		}
+		have = 1
 	}
-	if _, err := c.exec("insert into meta values('id', ?)", rand.Text()[:8]); err != nil {
-		return false, err
+	for ; have < version; have++ {
+		if err := c.run(upgrades(have)); err != nil {
+			return false, err
+		}
 	}
 	return true, c.run(fmt.Sprintf("pragma application_id=%d; pragma user_version=%d", applicationID, version))
 }
 
-// current tells whether the file has the schema of this version.
-func (d *DB) current(c *conn) (bool, error) {
+// current returns the version of the file's schema, 0 for an empty file.
+func (d *DB) current(c *conn) (int, error) {
 	var app, have, tables int
 	if err := c.scan("pragma application_id", &app); err != nil {
-		return false, err
+		return 0, err
 	}
 	if err := c.scan("pragma user_version", &have); err != nil {
-		return false, err
+		return 0, err
 	}
 	if err := c.scan("select count(*) from sqlite_schema", &tables); err != nil {
-		return false, err
+		return 0, err
 	}
 	switch {
 	case app == 0 && have == 0 && tables == 0:
-		return false, nil
+		return 0, nil
 	case app != applicationID:
-		return false, fmt.Errorf("%w: %s is a database of another program: choose another directory for the bus",
+		return 0, fmt.Errorf("%w: %s is a database of another program: choose another directory for the bus",
 			store.ErrUnavailable, d.path)
 	case have > version:
-		return false, fmt.Errorf("%w: %s was written by a newer version of rstreams (schema %d, this one knows %d): "+
+		return 0, fmt.Errorf("%w: %s was written by a newer version of rstreams (schema %d, this one knows %d): "+
 			"upgrade this program", store.ErrUnavailable, d.path, have, version)
 	}
-	return have == version, nil
+	return have, nil
 }

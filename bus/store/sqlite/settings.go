@@ -28,11 +28,41 @@ func (s settings) Get(ctx context.Context, id string) (json.RawMessage, error) {
 }
 
 func (s settings) Put(ctx context.Context, id string, value json.RawMessage) error {
-	if id == "" || !json.Valid(value) {
-		return fmt.Errorf("%w setting %q: it needs an id and a JSON value", store.ErrInvalid, id)
+	if err := rules.Setting(id, value); err != nil {
+		return err
+	}
+	return s.write(ctx, func(t *txn) error { return putSetting(t, id, value) })
+}
+
+func putSetting(t *txn, id string, value json.RawMessage) error {
+	_, err := t.exec("insert or replace into settings(id, value) values(?, ?)", id, string(value))
+	return err
+}
+
+func (s settings) Swap(ctx context.Context, id string, old, next json.RawMessage) error {
+	if err := rules.Swap(id, old, next); err != nil {
+		return err
 	}
 	return s.write(ctx, func(t *txn) error {
-		_, err := t.exec("insert or replace into settings(id, value) values(?, ?)", id, string(value))
+		var value sql.NullString
+		err := t.row("select value from settings where id = ?", id).Scan(&value)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		var stored json.RawMessage
+		if value.Valid {
+			stored = json.RawMessage(value.String)
+		}
+		if !rules.SameJSON(stored, old) {
+			return rules.Swapped(id)
+		}
+		return putSetting(t, id, next)
+	})
+}
+
+func (s settings) Delete(ctx context.Context, id string) error {
+	return s.write(ctx, func(t *txn) error {
+		_, err := t.exec("delete from settings where id = ?", id)
 		return err
 	})
 }

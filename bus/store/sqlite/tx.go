@@ -24,7 +24,9 @@ type view struct {
 }
 
 func (v view) store() store.Store {
-	return store.Store{Chunks: chunks{v}, Queues: queues{v}, Bots: bots{v}, Settings: settings{v}, Blobs: blobs{v}}
+	return store.Store{
+		Chunks: chunks{v}, Queues: queues{v}, Bots: bots{v}, Settings: settings{v}, Systems: systems{v}, Blobs: blobs{v},
+	}
 }
 
 // txn is a write transaction.

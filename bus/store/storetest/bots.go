@@ -55,6 +55,34 @@ var botTests = []test{
 		_, err := e.Bots.Get(e.Context(), b)
 		e.is(err, store.ErrNotFound)
 	}},
+	{"further attributes of a registration are stored as they are, and others of the row stay", func(e *env) {
+		b := e.name("b")
+		r := registration(b)
+		r.Extra = extra(`{"health":{"source_lag":1000,"mute":false},"x.y #1":"<é>","n":12345678901234567890,"none":null}`)
+		e.ok(e.Bots.Register(e.Context(), r))
+		e.sameExtra(b, `{"health":{"source_lag":1000,"mute":false},"x.y #1":"<é>","n":12345678901234567890,"none":null}`)
+		e.busy(b)
+		e.ok(e.Bots.Register(e.Context(), store.Registration{ID: b, Extra: extra(`{"health":{"mute":true},"system":"system:s"}`)}))
+		want := `{"health":{"mute":true},"x.y #1":"<é>","n":12345678901234567890,"none":null,"system":"system:s"}`
+		e.sameExtra(b, want)
+		e.ok(e.Bots.Register(e.Context(), store.Registration{ID: b}))
+		e.sameExtra(b, want)
+		list, err := e.Bots.List(e.Context(), e.prefix, 1)
+		e.ok(err)
+		e.sameJSON(list[0].Extra["health"], `{"mute":true}`)
+	}},
+	{"further attributes cannot be the row's own, and must be JSON", func(e *env) {
+		b := e.name("b")
+		for _, doc := range []string{`{"id":"x"}`, `{"ok":1,"checkpoints":{}}`, `{"instances":{}}`, `{"errorCount":1}`, `{"":1}`, `{"lambdaName":"f"}`} {
+			e.is(e.Bots.Register(e.Context(), store.Registration{ID: b, Extra: extra(doc)}), store.ErrInvalid)
+		}
+		for _, v := range []string{"", "{", "text"} {
+			x := map[string]json.RawMessage{"a": json.RawMessage(v)}
+			e.is(e.Bots.Register(e.Context(), store.Registration{ID: b, Extra: x}), store.ErrInvalid)
+		}
+		_, err := e.Bots.Get(e.Context(), b)
+		e.is(err, store.ErrNotFound)
+	}},
 	{"List returns rows after an id in order, and fewer than the limit at the end", func(e *env) {
 		ids := []string{"a", "a-b", "a1", "b", "c", "d"}
 		for _, id := range ids {
@@ -225,10 +253,13 @@ var botTests = []test{
 	{"what a call returned or was given stays apart from the row", func(e *env) {
 		b := e.name("b")
 		r := registration(b)
+		r.Extra = map[string]json.RawMessage{"x": json.RawMessage("1")}
 		e.ok(e.Bots.Register(e.Context(), r))
 		e.busy(b)
 		spoil := func(b store.Bot) {
 			b.Triggers[0], b.Tags[0], b.Settings[0], b.Instance.Log[0] = "spoilt", "spoilt", '[', 99
+			b.Extra["x"][0] = '['
+			b.Extra["x"] = json.RawMessage("2")
 			b.Read["queue:in"], b.Write["queue:out"] = store.Checkpoint{}, store.Checkpoint{}
 			b.Requested["queue:in"], b.Progress["queue:in"], b.ProgressRequested["queue:in"] = "", "", ""
 		}
@@ -237,10 +268,10 @@ var botTests = []test{
 			got := e.bot(b)
 			e.same([]string{got.Triggers[0], got.Tags[0], string(got.Settings[0]), fmt.Sprint(got.Instance.Log),
 				got.Read["queue:in"].Position, got.Write["queue:out"].Position, got.Requested["queue:in"],
-				got.Progress["queue:in"], got.ProgressRequested["queue:in"]},
-				[]string{"queue:in", "one", "{", "[1 2 3]", id(1, 0), id(2, 0), id(3, 0), id(1, 0), id(3, 0)})
+				got.Progress["queue:in"], got.ProgressRequested["queue:in"], string(got.Extra["x"])},
+				[]string{"queue:in", "one", "{", "[1 2 3]", id(1, 0), id(2, 0), id(3, 0), id(1, 0), id(3, 0), "1"})
 		}
-		r.Triggers[0], r.Tags[0], r.Settings[0] = "spoilt", "spoilt", '['
+		r.Triggers[0], r.Tags[0], r.Settings[0], r.Extra["x"][0] = "spoilt", "spoilt", '[', '['
 		check()
 		spoil(e.bot(b))
 		check()
@@ -264,6 +295,22 @@ func registration(id string) store.Registration {
 		Triggers: []string{"in", "queue:in2", "in", "queue:bot.x"}, Writes: []string{"out"},
 		Timeout: 5000, Delay: 60, Tags: []string{"one", "two"}, Paused: true,
 	}
+}
+
+// extra returns the members of an object.
+func extra(doc string) map[string]json.RawMessage {
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(doc), &m); err != nil {
+		panic(err)
+	}
+	return m
+}
+
+func (e *env) sameExtra(bot, want string) {
+	e.Helper()
+	got, err := json.Marshal(e.bot(bot).Extra)
+	e.ok(err)
+	e.sameJSON(got, want)
 }
 
 // busy gives a row state of every kind.

@@ -13,6 +13,7 @@ var contextTests = []test{
 		q, b := e.name("q"), e.name("b")
 		e.publish(q, "a", 1, id(1, 0))
 		e.ok(e.Bots.Register(e.Context(), store.Registration{ID: b}))
+		e.ok(e.Settings.Put(e.Context(), e.name("kept"), json.RawMessage("1")))
 		ref, _, err := e.Blobs.Put(e.Context(), e.name("k"), strings.NewReader("text"))
 		e.ok(err)
 		queue, bot := e.queue(q), e.bot(b)
@@ -46,14 +47,23 @@ var contextTests = []test{
 			"Bots.Complete":      func() error { return e.Bots.Complete(ctx, store.Complete{Bot: b, Token: 1}) },
 			"Settings.Get":       func() error { _, err := e.Settings.Get(ctx, "x"); return err },
 			"Settings.Put":       func() error { return e.Settings.Put(ctx, e.name("x"), json.RawMessage("1")) },
-			"Settings.Acquire":   func() error { return e.Settings.Acquire(ctx, e.name("x"), "o", 1, 2) },
-			"Settings.Release":   func() error { return e.Settings.Release(ctx, e.name("x"), "o") },
-			"Blobs.Put":          func() error { _, _, err := e.Blobs.Put(ctx, e.name("k"), strings.NewReader("x")); return err },
-			"Blobs.Get":          func() error { _, err := e.Blobs.Get(ctx, ref, 0, -1); return err },
-			"Blobs.Delete":       func() error { return e.Blobs.Delete(ctx, []string{e.name("k")}) },
-			"Blobs.List":         func() error { _, err := e.Blobs.List(ctx, "", "", 1); return err },
-			"Feed.Changes":       func() error { _, _, err := e.Feed.Changes(ctx, cursor, 1); return err },
-			"Feed.Wait":          func() error { return e.Feed.Wait(ctx, cursor) },
+			"Settings.Swap": func() error {
+				return e.Settings.Swap(ctx, e.name("x"), nil, json.RawMessage("1"))
+			},
+			"Settings.Delete": func() error { return e.Settings.Delete(ctx, e.name("kept")) },
+			"Systems.Get":     func() error { _, err := e.Systems.Get(ctx, "x"); return err },
+			"Systems.List":    func() error { _, err := e.Systems.List(ctx, "", 1); return err },
+			"Systems.Merge": func() error {
+				return e.Systems.Merge(ctx, store.System{ID: e.name("x"), Doc: json.RawMessage("{}")})
+			},
+			"Settings.Acquire": func() error { return e.Settings.Acquire(ctx, e.name("x"), "o", 1, 2) },
+			"Settings.Release": func() error { return e.Settings.Release(ctx, e.name("x"), "o") },
+			"Blobs.Put":        func() error { _, _, err := e.Blobs.Put(ctx, e.name("k"), strings.NewReader("x")); return err },
+			"Blobs.Get":        func() error { _, err := e.Blobs.Get(ctx, ref, 0, -1); return err },
+			"Blobs.Delete":     func() error { return e.Blobs.Delete(ctx, []string{e.name("k")}) },
+			"Blobs.List":       func() error { _, err := e.Blobs.List(ctx, "", "", 1); return err },
+			"Feed.Changes":     func() error { _, _, err := e.Feed.Changes(ctx, cursor, 1); return err },
+			"Feed.Wait":        func() error { return e.Feed.Wait(ctx, cursor) },
 		}
 		if e.Atomic != nil {
 			calls["Atomic"] = func() error {
@@ -75,5 +85,8 @@ var contextTests = []test{
 		e.same(e.blob(ref, 0, -1), "text")
 		_, err = e.Settings.Get(e.Context(), e.name("x"))
 		e.is(err, store.ErrNotFound)
+		_, err = e.Systems.Get(e.Context(), e.name("x"))
+		e.is(err, store.ErrNotFound)
+		e.setting(e.name("kept"), "1")
 	}},
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/rstreams-go/rstreams/bus/store"
@@ -178,6 +179,8 @@ var feedTests = []test{
 type follower struct {
 	e      *env
 	cursor string
+	told   map[store.Change]bool
+	marks  int
 }
 
 // follow begins now.
@@ -185,12 +188,16 @@ func (e *env) follow() *follower {
 	e.Helper()
 	_, cursor, err := e.Feed.Changes(e.Context(), "", 1)
 	e.ok(err)
-	return &follower{e, cursor}
+	return &follower{e: e, cursor: cursor, told: map[store.Change]bool{}}
 }
 
 // next waits for the changes, of those to the test's own rows. Merging drops what is told again right away.
 func (f *follower) next(want ...store.Change) {
 	f.e.Helper()
+	if f.e.o.FeedByTable {
+		f.nextByTable(want)
+		return
+	}
 	ctx := f.e.soon()
 	var got []store.Change
 	for len(got) < len(want) {
@@ -209,10 +216,49 @@ func (f *follower) next(want ...store.Change) {
 	f.e.same(got, want)
 }
 
+// nextByTable is next for a feed that keeps the order within a table: the changes of each kind come in their order, and what
+// was told may come again.
+func (f *follower) nextByTable(want []store.Change) {
+	f.e.Helper()
+	ctx := f.e.soon()
+	wants := map[store.ChangeKind][]store.Change{}
+	for _, c := range want {
+		wants[c.Kind] = append(wants[c.Kind], c)
+	}
+	told := map[store.Change]bool{}
+	for left := len(want); left > 0; {
+		if err := f.e.Feed.Wait(ctx, f.cursor); err != nil {
+			f.e.Fatalf("waited for %v: %v", wants, err)
+		}
+		changes, cursor, err := f.e.Feed.Changes(ctx, f.cursor, 3)
+		f.e.ok(err)
+		f.cursor = cursor
+		for _, c := range changes {
+			rest := wants[c.Kind]
+			switch {
+			case !f.e.mine(c.ID):
+			case len(rest) > 0 && rest[0] == c:
+				wants[c.Kind] = rest[1:]
+				told[c] = true
+				left--
+			case !told[c] && !f.told[c]:
+				f.e.Fatalf("got %v, want %v", c, rest)
+			}
+		}
+	}
+	maps.Copy(f.told, told)
+}
+
 // none checks that nothing is told: the change of a row made for the purpose comes next.
 func (f *follower) none() {
 	f.e.Helper()
-	mark := f.e.name("mark")
+	f.marks++
+	mark := f.e.name(fmt.Sprint("mark", f.marks))
+	want := []store.Change{{Kind: store.BotChanged, ID: mark}}
 	f.e.ok(f.e.Bots.Register(f.e.Context(), store.Registration{ID: mark}))
-	f.next(store.Change{Kind: store.BotChanged, ID: mark})
+	if f.e.o.FeedByTable {
+		want = append(want, store.Change{Kind: store.QueueChanged, ID: mark})
+		f.e.publish(mark, "a", 1, id(1, 0))
+	}
+	f.next(want...)
 }

@@ -53,6 +53,25 @@ var runTests = []test{
 		e.same(e.bot(b), before)
 		e.ok(e.Bots.Lock(e.Context(), store.Lock{Bot: b, Seen: 100, At: 101}))
 	}},
+	{"a lock records what a request would, in the same write", func(e *env) {
+		b := e.name("b")
+		e.ok(e.Bots.Register(e.Context(), store.Registration{ID: b}))
+		e.ok(e.Bots.Request(e.Context(), store.Request{Bot: b, At: 50, Heads: map[string]string{"queue:q": id(5, 0), "queue:r": id(5, 0)}}))
+		e.ok(e.Bots.Lock(e.Context(), store.Lock{Bot: b, At: 100, Trigger: 90,
+			Heads: map[string]string{"queue:q": id(4, 0), "queue:r": id(6, 0), "queue:s": id(1, 0), "queue:t": ""}}))
+		got := e.bot(b)
+		want := map[string]string{"queue:q": id(5, 0), "queue:r": id(6, 0), "queue:s": id(1, 0)}
+		e.same(got.Requested, want)
+		e.same([]int64{got.Trigger, got.Token}, []int64{90, 100})
+		e.ok(e.Bots.Lock(e.Context(), store.Lock{Bot: b, Seen: 100, At: 200, Trigger: 80}))
+		e.is(e.Bots.Lock(e.Context(), store.Lock{Bot: b, Seen: 100, At: 300, Trigger: 300,
+			Heads: map[string]string{"queue:q": id(9, 0)}}), store.ErrConflict)
+		e.is(e.Bots.Lock(e.Context(), store.Lock{Bot: e.name("none"), At: 300, Trigger: 300,
+			Heads: map[string]string{"queue:q": id(9, 0)}}), store.ErrNotFound)
+		got = e.bot(b)
+		e.same(got.Requested, want)
+		e.same([]int64{got.Trigger, got.Token}, []int64{90, 200})
+	}},
 	{"a lock that is not after the last one is refused", func(e *env) { // W-P16
 		b := e.name("b")
 		e.ok(e.Bots.Register(e.Context(), store.Registration{ID: b}))

@@ -27,6 +27,68 @@ var settingsTests = []test{
 		}
 		e.is(e.Settings.Put(e.Context(), "", json.RawMessage("1")), store.ErrInvalid)
 	}},
+	{"Swap replaces what is stored there if it is the old value", func(e *env) {
+		id := e.name("id")
+		e.ok(e.Settings.Put(e.Context(), id, json.RawMessage(`{"a":1,"b":[true,"x"]}`)))
+		e.ok(e.Settings.Swap(e.Context(), id, json.RawMessage(`{"a":1,"b":[true,"x"]}`), json.RawMessage(`2`)))
+		e.setting(id, `2`)
+		for _, old := range []string{`3`, `"2"`, `{"a":1,"b":[true,"x"]}`, `null`, `[2]`} {
+			e.is(e.Settings.Swap(e.Context(), id, json.RawMessage(old), json.RawMessage(`4`)), store.ErrConflict)
+		}
+		e.is(e.Settings.Swap(e.Context(), id, nil, json.RawMessage(`4`)), store.ErrConflict)
+		e.setting(id, `2`)
+	}},
+	{"Swap with nothing as the old value stores what is new, once", func(e *env) {
+		id := e.name("id")
+		e.is(e.Settings.Swap(e.Context(), id, json.RawMessage(`null`), json.RawMessage(`1`)), store.ErrConflict)
+		e.ok(e.Settings.Swap(e.Context(), id, nil, json.RawMessage(`null`)))
+		e.is(e.Settings.Swap(e.Context(), id, nil, json.RawMessage(`2`)), store.ErrConflict)
+		e.setting(id, `null`)
+		e.ok(e.Settings.Swap(e.Context(), id, json.RawMessage(`null`), json.RawMessage(`2`)))
+		e.setting(id, `2`)
+	}},
+	{"Swap compares values as JSON, where the order of members does not count", func(e *env) {
+		id := e.name("id")
+		e.ok(e.Settings.Put(e.Context(), id, json.RawMessage(`{"a":1,"b":{"c":[1.5,20],"d":"<é>"}}`)))
+		e.is(e.Settings.Swap(e.Context(), id, json.RawMessage(`{"a":1,"b":{"c":[20,1.5],"d":"<é>"}}`), json.RawMessage(`1`)), store.ErrConflict)
+		same := json.RawMessage(` { "b" : {"d":"\u003c\u00e9>","c":[ 1.50, 2e1 ]}, "a":1 } `)
+		e.ok(e.Settings.Swap(e.Context(), id, same, json.RawMessage(`1`)))
+		e.setting(id, `1`)
+	}},
+	{"Swap refuses what is not JSON", func(e *env) {
+		id := e.name("id")
+		for _, v := range []string{"", "{", "text"} {
+			e.is(e.Settings.Swap(e.Context(), id, nil, json.RawMessage(v)), store.ErrInvalid)
+			e.is(e.Settings.Swap(e.Context(), id, json.RawMessage(v), json.RawMessage("1")), store.ErrInvalid)
+		}
+		e.is(e.Settings.Swap(e.Context(), "", nil, json.RawMessage("1")), store.ErrInvalid)
+		_, err := e.Settings.Get(e.Context(), id)
+		e.is(err, store.ErrNotFound)
+	}},
+	{"of many that swap the same value exactly one succeeds", func(e *env) {
+		id := e.name("id")
+		var old json.RawMessage
+		for round := range e.rounds(20) {
+			won := e.race(8, func(i int) error {
+				return e.Settings.Swap(e.Context(), id, old, json.RawMessage(fmt.Sprintf(`{"round":%d,"by":%d}`, round, i)))
+			})
+			e.same(len(won), 1)
+			old = json.RawMessage(fmt.Sprintf(`{"by":%d,"round":%d}`, won[0], round))
+			e.setting(id, string(old))
+		}
+	}},
+	{"Delete removes a setting; an absent one is not an error", func(e *env) {
+		id := e.name("id")
+		e.ok(e.Settings.Delete(e.Context(), id))
+		e.ok(e.Settings.Put(e.Context(), id, json.RawMessage(`1`)))
+		e.ok(e.Settings.Put(e.Context(), e.name("other"), json.RawMessage(`2`)))
+		e.ok(e.Settings.Delete(e.Context(), id))
+		e.ok(e.Settings.Delete(e.Context(), id))
+		_, err := e.Settings.Get(e.Context(), id)
+		e.is(err, store.ErrNotFound)
+		e.setting(e.name("other"), `2`)
+		e.ok(e.Settings.Swap(e.Context(), id, nil, json.RawMessage(`3`)))
+	}},
 	{"a lock that a wrong clock took for years counts as free", func(e *env) {
 		l := e.name("l")
 		e.ok(e.Settings.Acquire(e.Context(), l, "ahead", 1_000_000_000_000, 1_000_000_005_000))
@@ -78,6 +140,14 @@ var settingsTests = []test{
 			e.same(won.Load(), int32(1))
 		}
 	}},
+}
+
+// setting checks what is stored.
+func (e *env) setting(id, want string) {
+	e.Helper()
+	got, err := e.Settings.Get(e.Context(), id)
+	e.ok(err)
+	e.sameJSON(got, want)
 }
 
 // sameJSON compares JSON texts by meaning, numbers by their digits.

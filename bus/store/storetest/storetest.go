@@ -22,6 +22,11 @@ import (
 type Options struct {
 	// Scale multiplies the number of rounds of racing tests; 0 means 1. A slow backend takes a fraction.
 	Scale float64
+	// Patience is how long a test waits for what must come, such as a change of the feed, before it fails; 0 means 30 s.
+	Patience time.Duration
+	// FeedByTable says that the feed keeps the order of commits for each kind of change only, and may tell a change again: each
+	// table has a stream of its own.
+	FeedByTable bool
 }
 
 // Run runs the suite. open returns the storage under test, closed by t.Cleanup; it may return the same one again, for the
@@ -33,12 +38,16 @@ func RunWith(t *testing.T, o Options, open func(t *testing.T) store.Store) {
 	if o.Scale == 0 {
 		o.Scale = 1
 	}
+	if o.Patience == 0 {
+		o.Patience = 30 * time.Second
+	}
 	groups := []struct {
 		name  string
 		tests []test
 	}{
 		{"Chunks", chunkTests}, {"Queues", queueTests}, {"Sequencing", sequencingTests}, {"Bots", botTests},
-		{"Checkpoints", checkpointTests}, {"Runs", runTests}, {"Settings", settingsTests}, {"Blobs", blobTests},
+		{"Checkpoints", checkpointTests}, {"Runs", runTests}, {"Settings", settingsTests}, {"Systems", systemTests},
+		{"Blobs", blobTests},
 		{"Feed", feedTests}, {"Contexts", contextTests},
 	}
 	if open(t).Atomic != nil {
@@ -107,7 +116,7 @@ func (e *env) same(got, want any) {
 
 // soon returns a context that makes a test fail rather than hang.
 func (e *env) soon() context.Context {
-	ctx, cancel := context.WithTimeout(e.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(e.Context(), e.o.Patience)
 	e.Cleanup(cancel)
 	return ctx
 }

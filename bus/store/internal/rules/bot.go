@@ -27,6 +27,9 @@ func Register(b *store.Bot, exists bool, r store.Registration) error {
 	if len(r.Settings) > 0 && !json.Valid(r.Settings) {
 		return fmt.Errorf("%w registration of bot %s: its settings are not JSON", store.ErrInvalid, r.ID)
 	}
+	if err := Extra(r.ID, r.Extra); err != nil {
+		return err
+	}
 	triggers, err := References(r.Triggers)
 	if err != nil {
 		return fmt.Errorf("%w registration of bot %s: trigger: %w", store.ErrInvalid, r.ID, err)
@@ -48,6 +51,7 @@ func Register(b *store.Bot, exists bool, r store.Registration) error {
 	b.Triggers = triggers
 	b.Timeout, b.Delay = r.Timeout, r.Delay
 	b.Tags = slices.Clone(r.Tags)
+	b.Extra = withExtra(b.Extra, r.Extra)
 	b.Read = withPlaceholders(b.Read, triggers)
 	b.Write = withPlaceholders(b.Write, writes)
 	return nil
@@ -164,7 +168,7 @@ func Request(b *store.Bot, r store.Request) bool {
 	return changed
 }
 
-// Lock reserves a run: the first of the three conditional updates of bus.md 1.4.3.
+// Lock reserves a run: the first of the three conditional updates of bus.md 1.4.3. It records what a request in it says.
 func Lock(b *store.Bot, l store.Lock) error {
 	if l.At <= l.Seen {
 		return fmt.Errorf("%w lock of bot %s: time %d is not after the last one, %d", store.ErrInvalid, l.Bot, l.At, l.Seen)
@@ -176,6 +180,7 @@ func Lock(b *store.Bot, l store.Lock) error {
 	b.Progress, b.ProgressRequested, b.Stalls = maps.Clone(l.Progress), maps.Clone(l.Requested), l.Stalls
 	b.IgnorePaused = false
 	b.Instance = store.Instance{Token: l.At, InvokeTime: l.At, Status: b.Instance.Status}
+	Request(b, store.Request{Heads: l.Heads, At: l.Trigger})
 	return nil
 }
 
@@ -248,6 +253,7 @@ func lostLock(bot string, token int64) error {
 func CloneBot(b store.Bot) store.Bot {
 	b.Settings = slices.Clone(b.Settings)
 	b.Triggers, b.Tags = slices.Clone(b.Triggers), slices.Clone(b.Tags)
+	b.Extra = cloneExtra(b.Extra)
 	b.Read, b.Write = maps.Clone(b.Read), maps.Clone(b.Write)
 	b.Requested = maps.Clone(b.Requested)
 	b.Progress, b.ProgressRequested = maps.Clone(b.Progress), maps.Clone(b.ProgressRequested)
