@@ -31,11 +31,21 @@ def dynamodb_command(server):
     ]
 
 
+class OnlyExecutor:
+    """Stands in for the manager of LocalStack's executor plugins."""
+
+    def exists(self, name):
+        return True
+
+    def load(self, name=None):
+        return self if name else Executor
+
+
 DynamodbServer._create_shell_command = dynamodb_command
 DynamoDBLocalPackageInstaller.install = lambda self, *args: None
 DynamoDBLocalPackageInstaller.get_java_env_vars = lambda self: {}
 KinesisMockNodePackageInstaller._get_install_dir = lambda self, target: os.path.join(LIB, "kinesis")
-runtime_executor.get_runtime_executor = lambda: Executor
+runtime_executor.EXECUTOR_PLUGIN_MANAGER = OnlyExecutor()
 
 if __name__ == "__main__":
     from localstack.runtime.main import main

@@ -60,9 +60,8 @@ const (
 
 // Dispatcher runs the bots of a bus. Its methods are safe for concurrent use.
 type Dispatcher struct {
-	store   store.Store
-	invoker store.Invoker
-	cfg     Config
+	steps
+	cfg Config
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil while it is not running
@@ -103,7 +102,10 @@ func New(st store.Store, invoker store.Invoker, cfg Config) *Dispatcher {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Dispatcher{store: st, invoker: invoker, cfg: cfg, table: newTable(), alarm: make(chan struct{}, 1)}
+	return &Dispatcher{
+		steps: steps{store: st, invoker: invoker, now: cfg.Now, log: cfg.Logger},
+		cfg:   cfg, table: newTable(), alarm: make(chan struct{}, 1),
+	}
 }
 
 // Run dispatches until ctx ends. Then it finishes the steps that are under way, gives up the lease and returns nil; it does

@@ -161,15 +161,7 @@ func (j *job) request(ctx context.Context, triggers map[string]string, next time
 			if err != nil {
 				return fmt.Errorf("dispatch: head of queue %s: %w", queue, err)
 			}
-			if q.Head > j.row.Requested[ref] {
-				if r.Heads == nil {
-					r.Heads = map[string]string{}
-				}
-				r.Heads[ref] = q.Head
-				// The time of the publication, not of this look: a run that was invoked after it has seen the events,
-				// and every process that asks for this head asks for the same time.
-				r.At = max(r.At, q.Timestamp)
-			}
+			askHead(&r, &j.row, ref, Head{ID: q.Head, At: q.Timestamp})
 		}
 	}
 	var occurrence time.Time
@@ -180,14 +172,11 @@ func (j *job) request(ctx context.Context, triggers map[string]string, next time
 			if last, ok := s.Between(next, now); ok {
 				occurrence = last // Late by more than one: they fire once.
 			}
-			r.At = max(r.At, occurrence.UnixMilli())
-			if far(j.row.Trigger, now.UnixMilli()) {
-				r.At = max(r.At, j.row.Trigger, j.row.InvokeTime) + 1 // Triggers only grow.
-			}
+			askAt(&r, &j.row, occurrence, now)
 		}
 		j.mu.Unlock()
 	}
-	if r.Heads != nil || r.At > j.row.Trigger {
+	if asks(&r, &j.row) {
 		if err := j.store.Bots.Request(ctx, r); err != nil {
 			if errors.Is(err, store.ErrNotFound) {
 				j.again()
@@ -197,14 +186,8 @@ func (j *job) request(ctx context.Context, triggers map[string]string, next time
 		}
 		if r.Heads != nil {
 			j.bot.requested = now
-			requested := maps.Clone(j.row.Requested)
-			if requested == nil {
-				requested = map[string]string{}
-			}
-			maps.Copy(requested, r.Heads)
-			j.row.Requested = requested
 		}
-		j.row.Trigger = max(j.row.Trigger, r.At)
+		j.row = asked(j.row, &r)
 	}
 	if !occurrence.IsZero() {
 		j.mu.Lock()
@@ -257,80 +240,39 @@ func (j *job) overdue(now time.Time) bool {
 	return now.After(limit)
 }
 
-// expire ends a run that gave no sign of life in time as failed (C58). Several processes may do so; it counts once.
+// expire ends a run that gave no sign of life in time as failed (C58).
 func (j *job) expire(ctx context.Context, now time.Time) error {
-	in := &j.row.Instance
-	what := "the run was invoked and never started"
-	if in.RequestID != "" {
-		what = "the run ended without a result: its process died, or it took longer than it may"
-	}
-	log, err := EncodeLog(RunError{Message: what})
-	if err != nil {
-		return err
-	}
-	j.cfg.Logger.WarnContext(ctx, what, "bot", j.row.ID, "token", in.Token, "request", in.RequestID)
-	err = j.store.Bots.Complete(ctx, store.Complete{
-		Bot: j.row.ID, Token: in.Token, RequestID: in.RequestID, At: now.UnixMilli(), Failed: true, Log: log,
-	})
-	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("dispatch: end of a dead run of bot %s: %w", j.row.ID, err)
-	}
-	if err == nil {
+	ended, err := j.steps.expire(ctx, &j.row, now)
+	if ended {
 		j.again()
 	}
-	// On a conflict the run came to life or to an end, and the row's change brings the bot back here.
-	return nil
+	// Otherwise the run came to life or to an end, and the row's change brings the bot back here.
+	return err
 }
 
 // start locks the bot and invokes it. From the lock on, it carries through even when ctx ends.
 func (j *job) start(ctx context.Context, dec Decision) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
 	defer cancel()
-	lock := dec.Lock
-	err := j.store.Bots.Lock(ctx, lock)
-	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+	row, release, err := j.steps.start(ctx, j.row, dec)
+	switch {
+	case errors.Is(err, errLost):
 		j.again()
 		return nil
-	}
-	if err != nil {
-		// The lock may have been stored all the same. Then nobody knows of it, and nobody would run the bot until it ends.
-		return j.giveBack(ctx, lock, "lock failed", err)
-	}
-	row := j.row
-	row.InvokeTime, row.Token, row.IgnorePaused = lock.At, lock.At, false
-	row.Progress, row.ProgressRequested, row.Stalls = lock.Progress, lock.Requested, lock.Stalls
-	row.Instance = store.Instance{Token: lock.At, InvokeTime: lock.At, Status: row.Instance.Status}
-
-	payload, err := Payload(row, lock.At)
-	if err == nil {
-		j.cfg.Logger.DebugContext(ctx, "invoking a bot", "bot", row.ID, "token", lock.At, "reason", string(dec.Reason))
-		err = j.invoker.Invoke(ctx, row, payload)
-	}
-	if err == nil {
+	case err != nil:
+		return err
+	case release == nil:
 		j.at(time.UnixMilli(Deadline(&row) + 1))
 		return nil
 	}
-	return j.giveBack(ctx, lock, "invocation failed", err)
-}
-
-// giveBack ends the run of a lock that led to no run, as failed.
-func (j *job) giveBack(ctx context.Context, lock store.Lock, what string, cause error) error {
-	j.cfg.Logger.ErrorContext(ctx, "cannot start a bot: "+what, "bot", lock.Bot, "error", cause)
-	log, err := EncodeLog(RunError{Message: what + ": " + cause.Error()})
-	if err != nil {
-		return err
-	}
 	j.mu.Lock()
-	j.bot.release = &store.Complete{
-		Bot: lock.Bot, Token: lock.At, At: max(j.cfg.Now().UnixMilli(), lock.At), Failed: true, Log: log,
-	}
+	j.bot.release = release
 	j.mu.Unlock()
 	j.again()
 	return j.finishRelease(ctx)
 }
 
-// finishRelease stores the end of such a run (W-P5). A conflict tells that there is no such lock, or that a run began after
-// all.
+// finishRelease stores the end of a run that could not be started (W-P5).
 func (j *job) finishRelease(ctx context.Context) error {
 	j.mu.Lock()
 	release := j.bot.release
@@ -338,9 +280,8 @@ func (j *job) finishRelease(ctx context.Context) error {
 	if release == nil {
 		return nil
 	}
-	err := j.store.Bots.Complete(ctx, *release)
-	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("dispatch: release of bot %s: %w", release.Bot, err)
+	if err := j.release(ctx, release); err != nil {
+		return err
 	}
 	j.mu.Lock()
 	j.bot.release = nil

@@ -1,6 +1,7 @@
 package sequencer
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,27 +18,6 @@ import (
 	"github.com/rstreams-go/rstreams/bus/store"
 )
 
-// Cursor is a place in a batch: before a record, or after some of its lines. The zero Cursor is the beginning.
-type Cursor struct {
-	record, lines int
-}
-
-func (c Cursor) end(b Batch) bool { return c.record >= len(b.Records) }
-
-// More tells whether b has records at or after the cursor.
-func (c Cursor) More(b Batch) bool { return !c.end(b) }
-
-// mark returns the intake mark of everything before c.
-func (c Cursor) mark(b Batch) string {
-	if c.lines > 0 {
-		return store.NewMark(b.Records[c.record].Sequence, c.lines)
-	}
-	if c.record == 0 {
-		return ""
-	}
-	return b.Records[c.record-1].Sequence
-}
-
 // decoder reads one group of a batch.
 type decoder struct {
 	seq   *Sequencer
@@ -47,6 +27,9 @@ type decoder struct {
 	skip map[string]string
 
 	out    *group
+	until  *Cursor // where the group has to end; nil: where its budgets end
+	spent  int     // bytes of the budget of text
+	bad    int     // lines of the record that are no events
 	record *Record
 	line   event.Line
 	number int // of the current line in its record, from 1; 0 for the record as a whole
@@ -55,80 +38,12 @@ type decoder struct {
 	ctx    context.Context   // of the call of group that is running
 }
 
-// group decodes from the cursor on until the budget of text is spent or the batch ends.
-func (d *decoder) group(ctx context.Context, from Cursor) (*group, Cursor, error) {
-	d.ctx = ctx
-	d.out = newGroup(d.batch, from, &d.seq.cfg)
-	at := from
-	for text := 0; at.More(d.batch) && text < d.seq.cfg.GroupBytes; {
-		if err := ctx.Err(); err != nil {
-			return nil, at, context.Cause(ctx)
-		}
-		d.record = &d.batch.Records[at.record]
-		n, lines, err := d.readRecord(at.lines, d.seq.cfg.GroupBytes-text)
-		if err != nil {
-			return nil, at, err
-		}
-		text += n
-		if lines > 0 {
-			at.lines = lines
-			break
-		}
-		at = Cursor{record: at.record + 1}
-	}
-	d.out.to = at.mark(d.batch)
-	d.out.close()
-	return d.out, at, nil
-}
-
-// readRecord takes the lines of the current record after the first done ones. It returns the bytes of text taken and, when
-// the budget ended before the record, how many lines of the record are now done.
-func (d *decoder) readRecord(done, budget int) (taken, lines int, err error) {
-	d.number = 0
-	r, err := chunk.OpenRecord(d.record.Data)
-	if err != nil {
-		if done == 0 {
-			return 0, 0, d.dead(deadletter.ReasonRecord, err, d.record.Data)
-		}
-		return 0, 0, nil
-	}
-	defer r.Close() //nolint:errcheck // It only returns buffers to their pool.
-	text := chunk.NewLines(r, d.seq.cfg.MaxLine)
-	n := 0
-	for {
-		raw, err := text.Next()
-		if errors.Is(err, io.EOF) {
-			return taken, 0, nil
-		}
-		n++
-		if n <= done {
-			if err != nil && !errors.Is(err, chunk.ErrLineTooLong) {
-				return taken, 0, nil // The damage was reported with the lines before it.
-			}
-			continue
-		}
-		d.number = n
-		switch {
-		case err == nil:
-			err = d.take(raw)
-		case errors.Is(err, chunk.ErrLineTooLong):
-			err = d.dead(deadletter.ReasonLineTooLong, err, d.record.Data)
-			taken += len(d.record.Data)
-		default:
-			return taken, 0, d.dead(deadletter.ReasonCorrupt, err, d.record.Data)
-		}
-		if err != nil {
-			return taken, 0, err
-		}
-		if taken += len(raw); taken >= budget {
-			return taken, n, nil
-		}
-	}
-}
-
 // take routes one line. What is no event becomes a dead letter; an error is the storage's.
 func (d *decoder) take(raw []byte) error {
 	l := &d.line
+	if d.bad > maxBadLines && bytes.IndexByte(raw, '{') < 0 {
+		return nil // One of millions, perhaps.
+	}
 	if err := event.Scan(raw, l); err != nil {
 		return d.dead(deadletter.ReasonLine, err, raw)
 	}
@@ -413,6 +328,16 @@ func commandTime(raw json.RawMessage) (int64, error) {
 // dead keeps raw in the dead-letter queue. Everything in the letter comes from the input, so that a retry writes it again
 // exactly.
 func (d *decoder) dead(reason deadletter.Reason, cause error, raw []byte) error {
+	if d.number > 0 && reason != deadletter.ReasonCorrupt {
+		switch d.bad++; {
+		case d.bad == maxBadLines+1:
+			reason, raw = deadletter.ReasonRecord, d.record.Data
+			cause = fmt.Errorf("more than %d lines of the record are no events; this is all of it, and there are no letters of more lines: %w",
+				maxBadLines, cause)
+		case d.bad > maxBadLines:
+			return nil
+		}
+	}
 	st := d.open(deadletter.Queue, 0)
 	if st == nil {
 		return nil
@@ -441,7 +366,7 @@ func (d *decoder) dead(reason deadletter.Reason, cause error, raw []byte) error 
 	if err := event.Scan(line[:len(line)-1], &l); err != nil {
 		return fmt.Errorf("sequencer: dead letter: %w", err)
 	}
-	d.out.dead++
+	d.spent += len(line)
 	d.last = nil
 	return st.append(&l, d.record.Arrival)
 }

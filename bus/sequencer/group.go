@@ -23,7 +23,6 @@ type group struct {
 	snapshots []snapshotRegistration
 	// archives holds, for queues of which a repeated archive pointer came, the newest archived id.
 	archives map[string]string
-	dead     int64
 	repeats  int64
 }
 
@@ -194,11 +193,14 @@ func (st *stream) number(base int64, prev string) (numbered, error) {
 		pl := &st.chunks[i]
 		c := store.Chunk{
 			Queue: st.queue, Records: pl.records, Size: pl.size, Gzip: pl.gzip, GzipSize: int64(len(pl.gzip)),
-			Snapshot: st.snapshot, Prev: prev, Sealed: pl.sealed,
+			Snapshot: st.snapshot, Prev: prev, Sealed: pl.sealed, Creator: st.group.cfg.Creator,
 		}
 		if p := pl.pointer; p != nil {
 			c.Gzip, c.Blob, c.Offsets, c.GzipSize, c.Sealed = nil, &p.Blob, p.Offsets, p.GzipSize, false
-			c.Creator, c.Timestamp, c.SourceTimestamp, c.Archive = p.Creator, p.Timestamp, p.SourceTimestamp, p.Archive
+			c.Timestamp, c.SourceTimestamp, c.Archive = p.Timestamp, p.SourceTimestamp, p.Archive
+			if p.Creator != "" {
+				c.Creator = p.Creator
+			}
 		}
 		var first eid.ID
 		if c.Archive {

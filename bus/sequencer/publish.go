@@ -21,6 +21,7 @@ type publication struct {
 	p       *Prepared
 	pending []string // queues not yet published, sorted
 	result  Result
+	stats   *[]store.Produced // of what is published, where there are no transactions
 }
 
 // unit is the publication of one queue.
@@ -30,6 +31,7 @@ type unit struct {
 	busy   time.Duration // over 0: another owner holds the queue for so long
 	out    numbered
 	failed error
+	open   bool // the claim was asked for and is not given back
 }
 
 // errLease ends work that would outlast its claim.
@@ -39,20 +41,26 @@ var errLease = errors.New("the claim on a queue is about to end; a smaller batch
 // other for ever.
 func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (wait time.Duration, err error) {
 	cfg := &pub.seq.cfg
+	units := make([]unit, len(pub.pending))
+	defer func(ctx context.Context) {
+		if err != nil && !errors.Is(err, errStale) {
+			pub.release(ctx, st, units)
+		}
+	}(ctx)
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Lease/10*9, errLease)
 	defer cancel()
 
-	units := make([]unit, len(pub.pending))
 	for i, queue := range pub.pending {
 		units[i].queue = queue
 	}
-	err = each(ctx, parallel, units, func(ctx context.Context, u *unit) error { return pub.claim(ctx, st, u) })
+	err = each(ctx, parallel, refs(units), func(ctx context.Context, u *unit) error { return pub.claim(ctx, st, u) })
 	if err != nil {
 		return 0, err
 	}
 	var held []string
-	granted := units[:0]
-	for _, u := range units {
+	granted := make([]*unit, 0, len(units))
+	for i := range units {
+		u := &units[i]
 		if u.busy > 0 {
 			held = append(held, u.queue)
 			wait = max(wait, u.busy)
@@ -60,8 +68,8 @@ func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (
 		}
 		granted = append(granted, u)
 	}
-	for i := range granted {
-		if err := pub.number(ctx, st, &granted[i]); err != nil {
+	for _, u := range granted {
+		if err := pub.number(ctx, st, u); err != nil {
 			return 0, err
 		}
 	}
@@ -92,10 +100,10 @@ func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (
 }
 
 // each runs fn for every unit, at most parallel at once, and returns the first error after all have ended.
-func each(ctx context.Context, parallel int, units []unit, fn func(context.Context, *unit) error) error {
+func each(ctx context.Context, parallel int, units []*unit, fn func(context.Context, *unit) error) error {
 	if parallel <= 1 || len(units) <= 1 {
-		for i := range units {
-			if err := fn(ctx, &units[i]); err != nil {
+		for _, u := range units {
+			if err := fn(ctx, u); err != nil {
 				return err
 			}
 		}
@@ -103,13 +111,64 @@ func each(ctx context.Context, parallel int, units []unit, fn func(context.Conte
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
-	for i := range units {
-		g.Go(func() error { return fn(ctx, &units[i]) })
+	for _, u := range units {
+		g.Go(func() error { return fn(ctx, u) })
 	}
 	return g.Wait()
 }
 
+func refs(units []unit) []*unit {
+	out := make([]*unit, len(units))
+	for i := range units {
+		out[i] = &units[i]
+	}
+	return out
+}
+
+// release cuts the claims of an attempt that failed short, where the next one would have to wait for their end: it has another
+// owner. They are not given back, and nothing is removed, as requests of this attempt may still be on their way: what they do
+// is the next owner's to find (Grant.Dirty), after the same tenth of the lease that every claim leaves for that.
+func (pub *publication) release(ctx context.Context, st store.Store, units []unit) {
+	if pub.seq.cfg.Owner == "" || pub.seq.store.Atomic != nil {
+		return
+	}
+	var left []*unit
+	for i := range units {
+		if units[i].open {
+			left = append(left, &units[i])
+		}
+	}
+	if len(left) == 0 {
+		return
+	}
+	ctx, cancel := pub.seq.grace(ctx)
+	defer cancel()
+	err := each(ctx, pub.seq.cfg.Parallel, left, func(ctx context.Context, u *unit) error {
+		err := pub.claimFor(ctx, st, u, pub.seq.cfg.Lease/10)
+		if errors.Is(err, store.ErrConflict) {
+			return nil // It is another's already.
+		}
+		return err
+	})
+	if err != nil {
+		pub.seq.cfg.Logger.WarnContext(ctx, "claims stay until their lease ends", "error", err)
+	}
+}
+
+// claim claims a unit's queue, or notes for how long it is held.
 func (pub *publication) claim(ctx context.Context, st store.Store, u *unit) error {
+	u.open = true
+	err := pub.claimFor(ctx, st, u, pub.seq.cfg.Lease)
+	var leased *store.LeasedError
+	if errors.As(err, &leased) {
+		u.open = false
+		u.busy = time.Duration(max(leased.Until-pub.seq.cfg.Now().UnixMilli(), 1)) * time.Millisecond
+		return nil
+	}
+	return err
+}
+
+func (pub *publication) claimFor(ctx context.Context, st store.Store, u *unit, lease time.Duration) error {
 	cfg, g := &pub.seq.cfg, pub.p.group
 	owner := cfg.Owner
 	if owner == "" {
@@ -118,17 +177,11 @@ func (pub *publication) claim(ctx context.Context, st store.Store, u *unit) erro
 	if cfg.OwnPerBatch {
 		owner += ":" + pub.p.batch.Records[0].Sequence
 	}
-	now := cfg.Now().UnixMilli()
 	var err error
 	u.grant, err = st.Queues.Claim(ctx, store.Claim{
 		Queue: u.queue, Owner: owner, Shard: g.shard, First: g.of(u.queue)[0].first,
-		Arrival: g.arrival, Now: now, Lease: cfg.Lease.Milliseconds(),
+		Arrival: g.arrival, Now: cfg.Now().UnixMilli(), Lease: lease.Milliseconds(),
 	})
-	var leased *store.LeasedError
-	if errors.As(err, &leased) {
-		u.busy = time.Duration(max(leased.Until-now, 1)) * time.Millisecond
-		return nil
-	}
 	if err != nil {
 		return fmt.Errorf("sequencer: claim of queue %s: %w", u.queue, err)
 	}
@@ -150,7 +203,7 @@ func (pub *publication) number(ctx context.Context, st store.Store, u *unit) err
 		streams = nil
 		if store.CompareMarks(g.to, u.grant.Through) > 0 {
 			// Only a part was published: the rest is cut and numbered by itself.
-			again, err := pub.seq.prepare(ctx, st, pub.p.batch, pub.p.from, map[string]string{u.queue: u.grant.Through})
+			again, err := pub.seq.prepare(ctx, st, pub.p.batch, pub.p.from, &pub.p.Next, map[string]string{u.queue: u.grant.Through})
 			if err != nil {
 				return err
 			}
@@ -225,11 +278,11 @@ func (pub *publication) sweep(ctx context.Context, st store.Store, u *unit) erro
 
 // put writes the chunks of all queues together, so that a backend can share its requests among them (rule 5). Queues of which
 // a chunk failed are marked; the others go on.
-func (pub *publication) put(ctx context.Context, st store.Store, units []unit) error {
+func (pub *publication) put(ctx context.Context, st store.Store, units []*unit) error {
 	var chunks []store.Chunk
 	var owner []int
-	for i := range units {
-		for _, c := range units[i].out.chunks {
+	for i, u := range units {
+		for _, c := range u.out.chunks {
 			chunks = append(chunks, c)
 			owner = append(owner, i)
 		}
@@ -241,7 +294,7 @@ func (pub *publication) put(ctx context.Context, st store.Store, units []unit) e
 	var batch *store.BatchError
 	if errors.As(err, &batch) {
 		for _, it := range batch.Items {
-			u := &units[owner[it.Index]]
+			u := units[owner[it.Index]]
 			u.failed = fmt.Errorf("sequencer: chunk of queue %s: %w", u.queue, it.Err)
 		}
 		return nil
@@ -264,6 +317,9 @@ func (pub *publication) advance(ctx context.Context, st store.Store, u *unit) er
 		Queue: u.queue, Fence: u.grant.Fence, Head: u.out.last,
 		Shard: pub.p.group.shard, Through: pub.p.group.to, Now: pub.seq.cfg.Now().UnixMilli(),
 	})
+	if err == nil || errors.Is(err, store.ErrConflict) {
+		u.open = false
+	}
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		u.failed = errLost // The one who took over has swept our chunks away: claim again, with new ids (rule 7).
@@ -279,10 +335,9 @@ func (pub *publication) advance(ctx context.Context, st store.Store, u *unit) er
 }
 
 // finish accounts for what was published, and returns the queues whose claims were lost.
-func (pub *publication) finish(ctx context.Context, st store.Store, units []unit) (lost []string, err error) {
+func (pub *publication) finish(ctx context.Context, st store.Store, units []*unit) (lost []string, err error) {
 	var stats []store.Produced
-	for i := range units {
-		u := &units[i]
+	for _, u := range units {
 		switch {
 		case errors.Is(u.failed, errLost):
 			lost = append(lost, u.queue)
@@ -304,15 +359,15 @@ func (pub *publication) finish(ctx context.Context, st store.Store, units []unit
 			stats = mergeStats(stats, u.out.stats)
 		}
 	}
+	if pub.seq.store.Atomic == nil {
+		*pub.stats = mergeStats(*pub.stats, stats)
+		return lost, err
+	}
 	if len(stats) == 0 {
 		return lost, err
 	}
 	if statErr := st.Bots.Produced(ctx, stats); statErr != nil {
-		if st.Atomic == nil && pub.seq.store.Atomic != nil {
-			return lost, errors.Join(err, fmt.Errorf("sequencer: producer statistics: %w", statErr))
-		}
-		// The events are published; statistics are only as good as the next batch of the same bot.
-		pub.seq.cfg.Logger.WarnContext(ctx, "producer statistics not written", "error", statErr)
+		return lost, errors.Join(err, fmt.Errorf("sequencer: producer statistics: %w", statErr))
 	}
 	return lost, err
 }

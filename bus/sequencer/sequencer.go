@@ -27,8 +27,9 @@ type Record struct {
 	Sequence string
 	// Arrival is when the intake took it, in ms.
 	Arrival int64
-	// Data holds events in one of the forms of bus.md 2.4.
-	Data []byte
+	// Data holds events in one of the forms of bus.md 2.4 or, with Plain, plain lines whatever they begin with.
+	Data  []byte
+	Plain bool
 }
 
 // Batch is a run of records of one shard, in order.
@@ -41,7 +42,9 @@ type Batch struct {
 // Config tunes a Sequencer. The zero value is usable.
 type Config struct {
 	// Owner is who claims queues; "" means the batch's shard, which is right where a shard has one batch in work at a
-	// time, because the retry of a crashed batch then need not wait for its lease. OwnPerBatch adds the batch's first
+	// time, because the retry of a crashed batch then need not wait for its lease. Where an attempt may go on after it was
+	// given up, each needs an owner of its own; one that fails and lives cuts its claims short, to a tenth of their lease,
+	// so that the next need not wait for long. OwnPerBatch adds the batch's first
 	// sequence number, for event source mappings with a parallelization factor over 1. What is published is remembered by
 	// shard, so such a mapping's batches must be split by partition key, and Batch.Shard must name the key too: under the
 	// shard's own name, the records of one lane would pass for repeats of a faster one's.
@@ -57,6 +60,8 @@ type Config struct {
 	GroupBytes int
 	// MaxLine is the longest line that can be an event, in bytes; 0 means 16 MiB. Longer ones become dead letters.
 	MaxLine int
+	// MaxText is to how many bytes the compressed data of a record may inflate; 0 means 256 MiB. What follows becomes a dead letter.
+	MaxText int64
 	// Parallel is how many queues are claimed and advanced at once; 0 means 16. Inside a transaction it is 1.
 	Parallel int
 	// Bucket is the only bucket that pointer records may name; "" accepts any (W-O1).
@@ -64,6 +69,8 @@ type Config struct {
 	// CheckBlobs makes a pointer record whose blob is not there a dead letter, as its readers would never get past it. It costs
 	// a request for each pointer record.
 	CheckBlobs bool
+	// Creator is noted on the chunks: "firehose" for what came that way, else "".
+	Creator string
 	// SkipQueues and SkipBots name events to drop for good.
 	SkipQueues, SkipBots []string
 	// Now is the clock for leases and timestamps of heads; nil means time.Now.
@@ -92,6 +99,7 @@ func New(st store.Store, cfg Config) *Sequencer {
 	setDefault(&cfg.ChunkRecords, 2000)
 	setDefault(&cfg.GroupBytes, 8<<20)
 	setDefault(&cfg.MaxLine, 16<<20)
+	setDefault(&cfg.MaxText, 256<<20)
 	setDefault(&cfg.Parallel, 16)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -148,14 +156,18 @@ func (r *Result) add(o Result) {
 // Process publishes a batch. Input that is no event becomes a dead letter and never an error (rule 9). After an error,
 // Result.Done records are published for good, and the rest may be processed again, in a batch of any cut, without loss or
 // repetition. Process waits while other owners hold queues of the batch.
-func (s *Sequencer) Process(ctx context.Context, b Batch) (Result, error) {
-	var total Result
+func (s *Sequencer) Process(ctx context.Context, b Batch) (total Result, err error) {
+	var stats []store.Produced
+	if s.store.Atomic == nil {
+		// One write for each bot, not one for each bot and group (W-S2).
+		defer func() { s.produced(ctx, s.store, stats) }()
+	}
 	for at := (Cursor{}); !at.end(b); {
 		p, err := s.Prepare(ctx, b, at)
 		if err != nil {
 			return total, err
 		}
-		r, err := s.Commit(ctx, p)
+		r, err := s.commit(ctx, p, &stats)
 		if err != nil {
 			return total, err
 		}
@@ -164,6 +176,23 @@ func (s *Sequencer) Process(ctx context.Context, b Batch) (Result, error) {
 	}
 	total.Done = len(b.Records)
 	return total, nil
+}
+
+// grace returns a context for what a call still has to do when its own has ended.
+func (s *Sequencer) grace(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Lease/10)
+}
+
+// produced records statistics of events that are published. They are only as good as the next batch of the same bot.
+func (s *Sequencer) produced(ctx context.Context, st store.Store, stats []store.Produced) {
+	if len(stats) == 0 {
+		return
+	}
+	ctx, cancel := s.grace(ctx)
+	defer cancel()
+	if err := st.Bots.Produced(ctx, stats); err != nil {
+		s.cfg.Logger.WarnContext(ctx, "producer statistics not written", "error", err)
+	}
 }
 
 // Prepared is a group of decoded and compressed events, ready to be numbered and published. It belongs to the sequencer that
@@ -184,13 +213,16 @@ func (s *Sequencer) Prepare(ctx context.Context, b Batch, from Cursor) (*Prepare
 	if err := checkBatch(b); err != nil {
 		return nil, err
 	}
-	return s.prepare(ctx, s.store, b, from, nil)
+	return s.prepare(ctx, s.store, b, from, nil, nil)
 }
 
-// prepare works on st, which inside a transaction is its view: the store itself would wait for the transaction to end.
-func (s *Sequencer) prepare(ctx context.Context, st store.Store, b Batch, from Cursor, skip map[string]string) (*Prepared, error) {
+// prepare works on st, which inside a transaction is its view: the store itself would wait for the transaction to end. A group
+// that was prepared before ends where it ended then (until).
+func (s *Sequencer) prepare(
+	ctx context.Context, st store.Store, b Batch, from Cursor, until *Cursor, skip map[string]string,
+) (*Prepared, error) {
 	d := decoder{seq: s, store: st, batch: b, skip: skip}
-	g, next, err := d.group(ctx, from)
+	g, next, err := d.group(ctx, from, until)
 	if err != nil {
 		return nil, err
 	}
@@ -219,15 +251,25 @@ func checkBatch(b Batch) error {
 // Commit numbers and publishes a prepared group, in one transaction where the store has them. While another owner holds a
 // queue of the group, it waits.
 func (s *Sequencer) Commit(ctx context.Context, p *Prepared) (Result, error) {
-	pub := publication{seq: s, p: p, pending: p.group.names(), result: Result{Repeats: p.group.repeats}}
+	var stats []store.Produced
+	r, err := s.commit(ctx, p, &stats)
+	if s.store.Atomic == nil {
+		s.produced(ctx, s.store, stats)
+	}
+	return r, err
+}
+
+// commit is Commit. Where there are no transactions, it leaves the statistics of what it published to the caller.
+func (s *Sequencer) commit(ctx context.Context, p *Prepared, stats *[]store.Produced) (Result, error) {
+	pub := publication{seq: s, p: p, pending: p.group.names(), result: Result{Repeats: p.group.repeats}, stats: stats}
 	for {
 		wait, err := s.attempt(ctx, &pub)
 		if errors.Is(err, errStale) {
-			again, err := s.prepare(ctx, s.store, p.batch, p.from, nil)
+			again, err := s.prepare(ctx, s.store, p.batch, p.from, &p.Next, nil)
 			if err != nil {
 				return Result{}, err
 			}
-			pub = publication{seq: s, p: again, pending: again.group.names(), result: pub.result}
+			pub = publication{seq: s, p: again, pending: again.group.names(), result: pub.result, stats: stats}
 			continue
 		}
 		if err != nil {

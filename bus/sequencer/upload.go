@@ -79,7 +79,7 @@ func (b *buffers) get() []byte {
 	if p, ok := b.pool.Get().(*[]byte); ok {
 		return (*p)[:0]
 	}
-	return make([]byte, 0, 4<<10)
+	return make([]byte, 0, 512)
 }
 
 // put gives a buffer back, unless it is so small that it is not worth keeping or so large that it would pin memory.

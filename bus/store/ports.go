@@ -13,7 +13,7 @@ type Settings interface {
 	// Put stores value under id.
 	Put(ctx context.Context, id string, value json.RawMessage) error
 	// Swap stores next under id if old is what is stored there (nil: nothing is), else ErrConflict. Values are compared as JSON,
-	// where the order of members does not count.
+	// where the order of members and the way a number is written do not count.
 	Swap(ctx context.Context, id string, old, next json.RawMessage) error
 	// Delete removes id; an absent one is not an error.
 	Delete(ctx context.Context, id string) error
@@ -39,7 +39,8 @@ type Systems interface {
 	// List returns up to limit systems with ids after the given one, in order of id. Fewer than limit means the end.
 	List(ctx context.Context, after string, limit int) ([]System, error)
 	// Merge merges doc, a JSON object, into the stored document, objects member by member and everything else as a whole, and
-	// creates the document where there is none. Concurrent merges of different members are all kept.
+	// creates the document where there is none. A member "id" of doc is left out. Concurrent merges of different members are
+	// all kept.
 	Merge(ctx context.Context, s System) error
 }
 
@@ -84,7 +85,8 @@ const (
 
 // Feed tells what changed, to every process that has the store open.
 type Feed interface {
-	// Changes returns up to limit changes after cursor in the order of their commits, and the cursor after them. The
+	// Changes returns up to limit changes after cursor in the order of their commits, and the cursor after them; on AWS, where
+	// each table has a stream of its own, the order is that of each table, and a change may be told again. The
 	// cursor "" stands for now: it returns no changes and the current cursor. A cursor that is too old to continue from
 	// returns ErrNotFound: the caller should scan the tables and begin at "". Heads moved by Queues.Advance, and every
 	// write to a bot's row, are changes; a claim is not.

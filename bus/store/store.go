@@ -19,7 +19,8 @@ import (
 // Store is a bus's storage: one value for each port. It is a plain struct so that a test can wrap a single port.
 type Store struct {
 	// Chunks is the index of events, Queues and Bots hold their rows, Settings the bus's own state and locks, Systems the
-	// external systems, Blobs what is too large for an item, and Feed tells what changed. All are set, but for Feed in the view that Atomic gives.
+	// external systems, Blobs what is too large for an item, and Feed tells what changed. All are set, but for Feed in the view
+	// that Atomic gives.
 	Chunks   Chunks
 	Queues   Queues
 	Bots     Bots
@@ -32,7 +33,7 @@ type Store struct {
 	// Firehose accepts records of event lines that become readable later and at a lower price (bus.md 2.9): each record is plain
 	// lines, or base64 of compressed ones. A bare backend may leave it nil; bus/local fills it.
 	Firehose Intake
-	// Atomic runs fn on a view of the store whose writes to Chunks, Queues, Bots and Settings commit together when fn
+	// Atomic runs fn on a view of the store whose writes to Chunks, Queues, Bots, Settings and Systems commit together when fn
 	// returns nil, or not at all. It is nil where the backend cannot do that (AWS), and callers must be correct without
 	// it. fn may be called only once and must not use the outer store.
 	Atomic func(ctx context.Context, fn func(ctx context.Context, tx Store) error) error

@@ -50,6 +50,12 @@ type Bot struct {
 	Paused bool
 	// Tags are free labels.
 	Tags []string
+	// FanOut divides each run's events among several instances of the code; nil for one instance.
+	FanOut *FanOut
+	// LambdaFails makes an invocation in Lambda fail when the run failed, after the run was completed on the bus, so that
+	// AWS's own retries, metrics and destinations notice. The retries end at once: the bus is who repeats a run. Without it,
+	// invocations succeed always, as with leo-sdk (ParityLambdaNeverFails, sdk.md fault 47).
+	LambdaFails bool
 	// Run is the bot's code, called once for each run. With nil, or a *rstreams.StopError, the run ends well; any other error
 	// makes it a failed one. A *rstreams.RetryError asks in addition not to be run again before its time has passed,
 	// whatever there is to read; without a cause in it, the run ends well. The delay of failures (C53) applies if it is longer.
@@ -82,6 +88,9 @@ func (b Bot) Validate() error {
 	}
 	if b.Timeout < 0 || b.Delay < 0 || b.Memory < 0 {
 		bad("Timeout, Delay and Memory must not be negative")
+	}
+	if b.FanOut != nil && (b.FanOut.Instances < 0 || b.FanOut.Instances > maxInstances) {
+		bad("FanOut.Instances must be from 1 to %d", maxInstances)
 	}
 	if _, err := b.settings(); err != nil {
 		errs = append(errs, err)

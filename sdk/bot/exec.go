@@ -1,11 +1,13 @@
 package bot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,13 +23,31 @@ type attempt struct {
 	id    string // request id
 	log   *slog.Logger
 	start time.Time
-	limit time.Duration
+	// limit is how long the code may take, soft when its reads end; 0 means four fifths of the limit.
+	limit, soft time.Duration
+	// hold is how long a claim to the lock is good for, since when it is counted: the lock's time, in ms.
+	hold  time.Duration
+	since int64
+	// grace is how long code may go on after its context has ended. end, if set, is when the process is stopped from outside.
+	grace time.Duration
+	end   time.Time
+	// free means that no lock is held, so that there is nothing to complete.
+	free bool
+	// invoke reaches the other instances of a fan-out; nil means that they run in this process.
+	invoke func(ctx context.Context, payload []byte) ([]byte, error)
+}
+
+// attempt returns an attempt at a run that may take limit.
+func (r *Runner) attempt(inv invocation, requestID string, limit time.Duration) *attempt {
+	return &attempt{
+		Runner: r, inv: inv, id: requestID, start: r.cfg.Now(), limit: limit, hold: r.cfg.Heartbeat, since: inv.token,
+		grace: r.cfg.Grace, log: r.cfg.Logger.With("bot", inv.id, "token", inv.token),
+	}
 }
 
 // run carries one run through the lock protocol: confirm, heartbeat beside the bot's code, complete exactly once.
 func (r *Runner) run(ctx context.Context, inv invocation) error {
-	a := &attempt{Runner: r, inv: inv, id: r.cfg.NewID(), start: r.cfg.Now(), limit: inv.bot.timeout()}
-	a.log = r.cfg.Logger.With("bot", inv.bot.ID, "token", inv.token)
+	a := r.attempt(inv, r.cfg.NewID(), inv.bot.timeout())
 	if deadline, ok := ctx.Deadline(); ok {
 		a.limit = min(a.limit, deadline.Sub(a.start))
 	}
@@ -69,15 +89,15 @@ func (r *Runner) stopping() bool {
 	}
 }
 
-// claim is the step that takes or renews the lock: it holds from the run's invocation until Heartbeat from now.
+// claim is the step that takes or renews the lock: it holds from the run's invocation until hold from now.
 func (a *attempt) claim() store.Confirm {
-	now, since := a.cfg.Now().UnixMilli(), a.inv.token
+	now, since := a.cfg.Now().UnixMilli(), a.since
 	if a.ahead() {
 		since = a.start.UnixMilli()
 	}
 	return store.Confirm{
-		Bot: a.inv.bot.ID, Token: a.inv.token, RequestID: a.id, At: now,
-		MaxDuration: max(now-since, 0) + a.cfg.Heartbeat.Milliseconds(),
+		Bot: a.inv.id, Token: a.inv.token, RequestID: a.id, At: now,
+		MaxDuration: max(now-since, 0) + a.hold.Milliseconds(),
 	}
 }
 
@@ -87,16 +107,19 @@ func (a *attempt) ahead() bool { return a.inv.token > a.start.UnixMilli()+dispat
 // confirm takes the lock that was reserved. begun is false, without an error, where that is not to be: the run was begun
 // before, or the reservation is gone.
 func (a *attempt) confirm(ctx context.Context) (begun bool, err error) {
+	var sent []int64
 	step := func() error {
 		c := a.claim()
 		err := a.bus.Store().Bots.Confirm(ctx, c)
-		if errors.Is(err, store.ErrConflict) {
-			// An earlier attempt may have been stored although it failed.
+		if errors.Is(err, store.ErrConflict) && len(sent) > 0 {
+			// An earlier attempt may have been stored although it failed. The request id alone does not tell: AWS delivers an
+			// invocation twice now and then, with the same id.
 			row, e := a.bus.Store().Bots.Get(ctx, c.Bot)
-			if e == nil && row.Instance.Token == c.Token && row.Instance.RequestID == a.id {
+			if in := row.Instance; e == nil && in.Token == c.Token && in.RequestID == a.id && slices.Contains(sent, in.StartTime) {
 				return nil
 			}
 		}
+		sent = append(sent, c.At)
 		return err
 	}
 	err = retry(ctx, step)
@@ -107,24 +130,33 @@ func (a *attempt) confirm(ctx context.Context) (begun bool, err error) {
 	if err != nil {
 		a.log.ErrorContext(ctx, "cannot begin the run", "error", err)
 		a.giveBack(ctx)
-		return false, fmt.Errorf("begin of a run of bot %s: %w", a.inv.bot.ID, err)
+		return false, fmt.Errorf("begin of a run of bot %s: %w", a.inv.id, err)
 	}
 	return true, nil
 }
 
 // giveBack ends a run that this process cannot begin, so that it is done elsewhere or later.
 func (a *attempt) giveBack(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.Heartbeat)
+	ctx, cancel := a.last(ctx)
 	defer cancel()
 	log, err := dispatch.EncodeLog("")
 	if err == nil {
 		err = a.bus.Store().Bots.Complete(ctx, store.Complete{
-			Bot: a.inv.bot.ID, Token: a.inv.token, At: a.now(), Log: log, RunAgain: true,
+			Bot: a.inv.id, Token: a.inv.token, At: a.now(), Log: log, RunAgain: true,
 		})
 	}
 	if err != nil {
 		a.log.WarnContext(ctx, "cannot give back a run", "error", err)
 	}
+}
+
+// last returns the context of the steps that end a run, which go on although ctx has ended.
+func (a *attempt) last(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := a.cfg.Heartbeat
+	if !a.end.IsZero() {
+		limit = min(limit, a.end.Sub(a.cfg.Now()))
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), limit)
 }
 
 // now returns the time in ms, after the token: a run that ends in the ms of its invocation ends later.
@@ -177,7 +209,7 @@ func (a *attempt) extend(ctx context.Context) error {
 
 // call runs the bot's code and waits for it; when its context has ended, for Grace at most.
 func (a *attempt) call(ctx context.Context) (*Run, error) {
-	softEnd := a.start.Add(a.limit / 5 * 4)
+	softEnd := a.start.Add(cmp.Or(a.soft, a.limit/5*4))
 	stop := make(chan struct{})
 	stopped := make(chan struct{})
 	defer func() { <-stopped }()
@@ -196,28 +228,45 @@ func (a *attempt) call(ctx context.Context) (*Run, error) {
 		case <-ended:
 		}
 	}()
+	session := rstreams.Session{Bot: a.inv.id, StopAt: softEnd, Stop: stop}
+	if c := a.inv.cron; c != nil {
+		session.Starts, session.Max, session.Force = c.StartEID, c.MaxEID, bool(c.Force)
+	}
 	run := &Run{
-		Bus: a.bus.Session(rstreams.Session{Bot: a.inv.bot.ID, StopAt: softEnd, Stop: stop}), Bot: a.inv.bot, Settings: a.inv.settings,
-		Token: a.inv.token, RequestID: a.id, StopAt: softEnd, Logger: a.log, stop: stop,
+		Bus: a.bus.Session(session), Bot: a.inv.bot, Settings: a.inv.settings, Event: a.inv.event, Instances: 1,
+		Token: a.inv.token, RequestID: a.id, StopAt: softEnd, Logger: a.log, stop: stop, core: &runCore{},
+	}
+	do := a.inv.bot.Run
+	if a.inv.bot.FanOut != nil {
+		do = func(ctx context.Context, run *Run) error { return a.fanOut(ctx, run, session) }
+	}
+	if c := a.inv.cron; a.inv.bot.FanOut != nil && c != nil && c.IID.value > 0 && c.ICount.value > 0 {
+		do = func(ctx context.Context, run *Run) error {
+			o := a.instance(ctx, run, session, int(c.IID.value), int(c.ICount.value))
+			run.core.mu.Lock()
+			defer run.core.mu.Unlock()
+			run.core.outcome = &o
+			return o.err
+		}
 	}
 	go func() {
 		err := errors.New("the code ended its goroutine (runtime.Goexit) instead of returning")
 		defer func() { code <- err }()
-		err = protect(func() error { return a.inv.bot.Run(ctx, run) })
+		err = protect(func() error { return do(withRun(ctx, run), run) })
 	}()
 	select {
 	case err := <-code:
 		return run, err
 	case <-ctx.Done():
 	}
-	grace := time.NewTimer(a.cfg.Grace)
+	grace := time.NewTimer(a.grace)
 	defer grace.Stop()
 	select {
 	case err := <-code:
 		return run, err
 	case <-grace.C:
-		a.log.ErrorContext(ctx, "the bot's code goes on although its context has ended; it is left behind", "grace", a.cfg.Grace)
-		return run, fmt.Errorf("the code did not return within %v of the end of its context: %w", a.cfg.Grace, context.Cause(ctx))
+		a.log.ErrorContext(ctx, "the bot's code goes on although its context has ended; it is left behind", "grace", a.grace)
+		return run, fmt.Errorf("the code did not return within %v of the end of its context: %w", a.grace, context.Cause(ctx))
 	}
 }
 
@@ -237,13 +286,11 @@ const maxLog = 16 << 10
 // complete ends the run on the bus. It returns the error that makes the run a failed one.
 func (a *attempt) complete(ctx context.Context, run *Run, err error) error {
 	cause := context.Cause(ctx)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.Heartbeat)
+	ctx, cancel := a.last(ctx)
 	defer cancel()
 
-	c := store.Complete{Bot: a.inv.bot.ID, Token: a.inv.token, RequestID: a.id, At: a.now()}
-	run.mu.Lock()
-	c.Result, c.RunAgain = run.result, run.again
-	run.mu.Unlock()
+	c := store.Complete{Bot: a.inv.id, Token: a.inv.token, RequestID: a.id, At: a.now()}
+	c.Result, c.RunAgain = run.core.end()
 	var later *rstreams.RetryError
 	if errors.As(err, &later) {
 		c.RetryAt = a.cfg.Now().Add(later.After).UnixMilli()
@@ -262,6 +309,9 @@ func (a *attempt) complete(ctx context.Context, run *Run, err error) error {
 	case err != nil && errors.Is(cause, ErrTimeLimit) && !errors.Is(err, ErrTimeLimit):
 		err = fmt.Errorf("%w of %v: %w", ErrTimeLimit, a.limit, err)
 	}
+	if a.inv.cron != nil && bool(a.inv.cron.PreventRunAgain) {
+		c.RunAgain = false
+	}
 	c.Failed = err != nil
 	var text any = ""
 	if err != nil {
@@ -276,8 +326,14 @@ func (a *attempt) complete(ctx context.Context, run *Run, err error) error {
 	attempts := 0
 	endErr := retry(ctx, func() error {
 		attempts++
+		if a.free {
+			return nil
+		}
 		return a.bus.Store().Bots.Complete(ctx, c)
 	})
+	if errors.Is(endErr, store.ErrConflict) && a.inv.cron != nil && bool(a.inv.cron.ForceComplete) {
+		endErr = a.completeAnyway(ctx, c)
+	}
 	took := slog.Duration("took", a.cfg.Now().Sub(a.start))
 	switch {
 	case errors.Is(endErr, store.ErrConflict) && attempts > 1:
@@ -287,7 +343,7 @@ func (a *attempt) complete(ctx context.Context, run *Run, err error) error {
 		return errors.Join(ErrLockLost, err)
 	case endErr != nil:
 		a.log.ErrorContext(ctx, "the run's end is not on the bus; it counts as dead when its lock ends", "error", endErr)
-		return errors.Join(err, fmt.Errorf("end of a run of bot %s: %w", a.inv.bot.ID, endErr))
+		return errors.Join(err, fmt.Errorf("end of a run of bot %s: %w", a.inv.id, endErr))
 	}
 	if err != nil {
 		a.log.ErrorContext(ctx, "run failed", "error", err, took)
@@ -295,6 +351,22 @@ func (a *attempt) complete(ctx context.Context, run *Run, err error) error {
 		a.log.InfoContext(ctx, "run ends", took)
 	}
 	return err
+}
+
+// completeAnyway ends the bot's newest run in the name of this one, whoever holds the lock.
+func (a *attempt) completeAnyway(ctx context.Context, c store.Complete) error {
+	return retry(ctx, func() error {
+		row, err := a.bus.Store().Bots.Get(ctx, c.Bot)
+		if err != nil {
+			return err
+		}
+		lock := dispatch.LockFor(row, a.cfg.Now())
+		if err := a.bus.Store().Bots.Lock(ctx, lock); err != nil {
+			return err
+		}
+		c.Token, c.RequestID, c.At = lock.At, "", max(c.At, lock.At+1)
+		return a.bus.Store().Bots.Complete(ctx, c)
+	})
 }
 
 // describe returns what a failed run leaves in the row.

@@ -2,30 +2,31 @@ package bot
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
+	"sync"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
-	"github.com/rstreams-go/rstreams/bus/dispatch"
-	"github.com/rstreams-go/rstreams/bus/local"
-	"github.com/rstreams-go/rstreams/bus/store"
-	"github.com/rstreams-go/rstreams/sdk/config"
+	"github.com/aws/aws-lambda-go/lambda"
+
 	"github.com/rstreams-go/rstreams/sdk/rstreams"
 )
 
-// drainTime is how long dev lets runs finish after it was told to stop.
+// drainTime is how long runs may finish after the program was told to stop.
 const drainTime = 30 * time.Second
 
-// Main makes a program of bots and does not return. Its commands are
+// The environment of a Lambda function.
+const (
+	// envRuntime is set by Lambda, and nowhere else.
+	envRuntime = "AWS_LAMBDA_RUNTIME_API"
+	// envBot is which of the program's bots a function runs.
+	envBot = "RSTREAMS_BOT"
+)
+
+// Main makes a program of bots and does not return. In Lambda it is the handler of a function, as a Lambda: RSTREAMS_BOT names the
+// bot that the function runs, and the bus is found by the environment (RSTREAMS_CONFIG). Elsewhere it is a command:
 //
 //	list        show the bots and their state on the bus
 //	run BOT     run a bot once, now, and wait for its end
@@ -34,199 +35,50 @@ const drainTime = 30 * time.Second
 // The bus is that of --bus, or of the environment variable RSTREAMS_BUS, such as embedded:./data. The exit status is 0 on
 // success, 1 when something failed and 2 for a wrong command line. An interrupt stops dev gently: reads end, and what is in
 // work is finished and checkpointed; a second one stops it at once.
+//
+// Programs that run only in Lambda may be built with the tag rstreams_lambda, which leaves the embedded bus and the commands out.
 func Main(bots ...Bot) {
+	if os.Getenv(envRuntime) != "" {
+		h := &function{bots: bots}
+		if _, err := h.open(context.Background()); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, "error:", err) // Each invocation tries again, and fails with it.
+		}
+		lambda.Start(h)
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // The second signal is the runtime's: it ends the process.
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr, bots))
 }
 
-const usage = `Usage: %s [--bus BUS] COMMAND
-
-Commands:
-  list        show the bots and their state on the bus
-  run BOT     run a bot once, now, and wait for its end
-  dev         run the bots as their triggers and schedules ask, until interrupted
-
-Flags:
-  --bus BUS   the bus, such as embedded:./data; the default is $%s
-  -v          log more
-`
-
-// errUsage is a wrong command line.
-var errUsage = errors.New("wrong command line")
-
-// execute is Main for a given command line and output, and returns the exit status. It ends when ctx does.
-func execute(ctx context.Context, args []string, stdout, stderr io.Writer, bots []Bot) int {
-	c := command{bots: bots, out: stdout}
-	flags := flag.NewFlagSet("bots", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	spec := flags.String("bus", "", "")
-	verbose := flags.Bool("v", false, "")
-	help := func(w io.Writer) { _, _ = fmt.Fprintf(w, usage, program(), config.Env) }
-	// Flags may stand before and after the command.
-	var words []string
-	for err := error(nil); len(args) > 0; args = flags.Args()[min(1, flags.NArg()):] {
-		if err = flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-			help(stdout)
-			return 0
-		} else if err != nil {
-			_, _ = fmt.Fprintln(stderr, err)
-			help(stderr)
-			return 2
-		}
-		words = append(words, flags.Args()[:min(1, flags.NArg())]...)
-	}
-	level := slog.LevelInfo
-	if *verbose {
-		level = slog.LevelDebug
-	}
-	c.log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
-	c.spec = *spec
-	err := c.run(ctx, words)
-	switch {
-	case errors.Is(err, errUsage):
-		_, _ = fmt.Fprintln(stderr, err)
-		help(stderr)
-		return 2
-	case err != nil:
-		_, _ = fmt.Fprintln(stderr, "error:", err)
-		return 1
-	}
-	return 0
-}
-
-func program() string {
-	if len(os.Args) == 0 {
-		return "bots"
-	}
-	return os.Args[0]
-}
-
-// command is one execution of Command.
-type command struct {
+// function is the handler of a Lambda function, whose bus is opened when the process begins.
+type function struct {
 	bots []Bot
-	spec string // the bus as given
-	dir  string
-	out  io.Writer
-	log  *slog.Logger
 
-	local  *local.Bus
-	bus    *rstreams.Bus
-	runner *Runner
+	mu      sync.Mutex
+	handler *Lambda
 }
 
-func (c *command) run(ctx context.Context, words []string) error {
-	var act func(context.Context) error
-	switch {
-	case len(words) == 1 && words[0] == "list":
-		act = c.list
-	case len(words) == 2 && words[0] == "run":
-		act = func(ctx context.Context) error { return c.once(ctx, words[1]) }
-	case len(words) == 1 && words[0] == "dev":
-		act = c.dev
-	default:
-		return fmt.Errorf("%w: %q", errUsage, strings.Join(words, " "))
+// open opens the bus, once it can be opened.
+func (f *function) open(ctx context.Context) (*Lambda, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.handler != nil {
+		return f.handler, nil
 	}
-	place, err := config.Parse(c.spec)
+	bus, err := rstreams.Open(ctx, "")
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return nil, err
 	}
-	if c.local, err = local.Open(ctx, place.Dir, local.Options{Logger: c.log}); err != nil {
-		return err
-	}
-	c.dir = place.Dir
-	c.bus = rstreams.New(c.local.Store(), rstreams.Options{Logger: c.log})
-	err = c.with(ctx, act)
-	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
-	defer cancel()
-	return errors.Join(err, c.local.Close(closeCtx))
+	f.handler, err = NewLambda(bus, LambdaConfig{Bot: os.Getenv(envBot), Invoke: selfInvoker()}, f.bots...)
+	return f.handler, err
 }
 
-// with makes the Runner, calls act, and closes the Runner.
-func (c *command) with(ctx context.Context, act func(context.Context) error) error {
-	var err error
-	if c.runner, err = NewRunner(c.bus, RunnerConfig{Logger: c.log}, c.bots...); err != nil {
-		return err
-	}
-	err = act(ctx)
-	return errors.Join(err, c.drain(ctx))
-}
-
-// list prints the bots in order of their ids.
-func (c *command) list(ctx context.Context) error {
-	w := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "BOT\tTRIGGERS\tSCHEDULE\tSTATE")
-	now := time.Now()
-	for _, b := range slices.SortedFunc(slices.Values(c.bots), func(a, b Bot) int { return strings.Compare(a.ID, b.ID) }) {
-		state := "not registered"
-		row, err := c.bus.Store().Bots.Get(ctx, b.ID)
-		switch {
-		case err == nil:
-			state = describeState(row, now)
-		case !errors.Is(err, store.ErrNotFound):
-			return err
-		}
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", b.ID, dash(strings.Join(b.Triggers, ",")), dash(b.Schedule), state)
-	}
-	return w.Flush()
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-// describeState puts what Decide says of a row in words.
-func describeState(row store.Bot, now time.Time) string {
-	d := dispatch.Decide(row, now)
-	s := string(d.Reason)
-	switch d.Action {
-	case dispatch.Run:
-		s = "due: " + s
-	case dispatch.Wait:
-		s += " until " + d.Until.UTC().Format(time.RFC3339)
-	}
-	if row.ErrorCount > 0 {
-		s += fmt.Sprintf(" (%d errors)", row.ErrorCount)
-	}
-	return s
-}
-
-// once runs one bot.
-func (c *command) once(ctx context.Context, id string) error {
-	i := slices.IndexFunc(c.bots, func(b Bot) bool { return b.ID == id })
-	if i < 0 {
-		return fmt.Errorf("%w: there is no bot %q in this program", errUsage, id)
-	}
-	if err := Register(ctx, c.bus.Store().Bots, c.bots[i]); err != nil {
-		return err
-	}
-	// An interrupt ends the run gently: the Runner is closed, not the context.
-	defer context.AfterFunc(ctx, func() { _ = c.drain(ctx) })()
-	return c.runner.RunNow(context.WithoutCancel(ctx), id)
-}
-
-// drain closes the Runner, which lets runs finish for drainTime.
-func (c *command) drain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
-	defer cancel()
-	return c.runner.Close(ctx)
-}
-
-// dev runs the bots until ctx ends.
-func (c *command) dev(ctx context.Context) error {
-	if err := Register(ctx, c.bus.Store().Bots, c.bots...); err != nil {
-		return err
-	}
-	stop, err := c.local.StartDispatcher(c.runner, c.runner.Hosts)
+// Invoke handles an invocation.
+func (f *function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	h, err := f.open(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.log.InfoContext(ctx, "running", "bots", len(c.bots), "directory", c.dir)
-	<-ctx.Done()
-	c.log.InfoContext(ctx, "stopping; interrupt again to stop at once")
-	stop()
-	return nil
+	return h.Invoke(ctx, payload)
 }

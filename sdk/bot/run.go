@@ -21,6 +21,10 @@ type Run struct {
 	Bot Bot
 	// Settings are the bot's settings as they are on the bus, a JSON object; {} for none. They may differ from the declared.
 	Settings json.RawMessage
+	// Event is the whole payload with which the run was invoked.
+	Event json.RawMessage
+	// Instance is which instance of a fan-out this is, from 0, and Instances how many there are: 1 without a fan-out.
+	Instance, Instances int
 	// Token identifies the run; it is when it was invoked, in ms. RequestID is its own name.
 	Token     int64
 	RequestID string
@@ -29,10 +33,26 @@ type Run struct {
 	// Logger names the bot and the run.
 	Logger *slog.Logger
 
-	stop   <-chan struct{}
+	stop <-chan struct{}
+	core *runCore
+}
+
+// runCore is what a run leaves. The instances of a fan-out in one process share it.
+type runCore struct {
 	mu     sync.Mutex
 	again  bool
 	result []byte
+	// response is what the invocation answers, as JSON; nil for null.
+	response []byte
+	// outcome is what an instance of a fan-out reports; nil until its code has returned.
+	outcome *outcome
+}
+
+// end returns what is stored when the run ends.
+func (c *runCore) end() (result []byte, again bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.result, c.again
 }
 
 // Stopping is closed when the run should come to its end: at StopAt, or earlier when the process is to stop. Reads through
@@ -41,9 +61,9 @@ func (r *Run) Stopping() <-chan struct{} { return r.stop }
 
 // RunAgain makes the bot run again right after this run, whether there is something to read or not.
 func (r *Run) RunAgain() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.again = true
+	r.core.mu.Lock()
+	defer r.core.mu.Unlock()
+	r.core.again = true
 }
 
 // maxResult bounds a run's result, which is stored in the bot's row, in bytes after compression.
@@ -59,9 +79,9 @@ func (r *Run) SetResult(v any) error {
 	if len(result) > maxResult {
 		return fmt.Errorf("result of bot %s: %d bytes compressed, at most %d; write it to a queue", r.Bot.ID, len(result), maxResult)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.result = result
+	r.core.mu.Lock()
+	defer r.core.mu.Unlock()
+	r.core.result = result
 	return nil
 }
 

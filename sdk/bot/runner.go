@@ -2,7 +2,6 @@ package bot
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -201,37 +200,20 @@ func (r *Runner) Close(ctx context.Context) error {
 	return err
 }
 
-// invocation is what a run begins with.
-type invocation struct {
-	bot      Bot
-	token    int64
-	settings json.RawMessage
-}
-
-// parse reads an invocation payload (sdk.md 6.1).
+// parse reads the payload of an invocation by a bus.
 func (r *Runner) parse(payload []byte) (invocation, error) {
-	var members map[string]json.RawMessage
-	var cron struct {
-		ID string `json:"id"`
-		TS int64  `json:"ts"`
+	inv, err := parse(payload, func(id string) (Bot, error) {
+		b, ok := r.bots[id]
+		if !ok {
+			return Bot{}, fmt.Errorf("bot %s is not among the bots of this process", id)
+		}
+		return b, nil
+	})
+	switch {
+	case inv.cron == nil && err == nil, inv.cron != nil && inv.token == 0:
+		return inv, fmt.Errorf("the payload is no invocation by a bus: %.200s", payload)
+	case inv.cron == nil && inv.bot.ID == "":
+		return inv, fmt.Errorf("the payload is no invocation by a bus: %.200s", payload)
 	}
-	err := json.Unmarshal(payload, &members)
-	if err == nil {
-		err = json.Unmarshal(members["__cron"], &cron)
-	}
-	if err != nil || cron.TS == 0 {
-		return invocation{}, fmt.Errorf("the payload is no invocation by a bus: %.200s", payload)
-	}
-	bot, ok := r.bots[cron.ID]
-	if !ok {
-		return invocation{}, fmt.Errorf("bot %s is not among the bots of this process", cron.ID)
-	}
-	for _, own := range reserved {
-		delete(members, own)
-	}
-	settings, err := json.Marshal(members)
-	if err != nil {
-		return invocation{}, fmt.Errorf("settings of bot %s: %w", bot.ID, err)
-	}
-	return invocation{bot: bot, token: cron.TS, settings: settings}, nil
+	return inv, err
 }

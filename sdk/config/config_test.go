@@ -20,7 +20,7 @@ func TestParseTakesTheURLOrTheEnvironment(t *testing.T) {
 		"": "/from/env", `embedded:C:\bus`: `C:\bus`,
 	} {
 		place, err := config.Parse(url)
-		if err != nil || place.Dir != want {
+		if err != nil || place.Dir != want || place.AWS {
 			t.Errorf("%q: %+v %v, want %q", url, place, err, want)
 		}
 	}
@@ -28,15 +28,34 @@ func TestParseTakesTheURLOrTheEnvironment(t *testing.T) {
 
 func TestUnknownURLsNameWhatIsAccepted(t *testing.T) {
 	t.Setenv(config.Env, "")
-	for _, url := range []string{"", "data", "./data", "embedded:", "embedded://", "Embedded:x", "sqlite:x", "aws:prod", ":x"} {
+	for _, url := range []string{
+		"data", "./data", "embedded:", "embedded://", "Embedded:x", "sqlite:x", "aws", "aws:../x", "aws:a b", "aws:-x", "AWS:x", ":x",
+	} {
 		_, err := config.Parse(url)
-		if !errors.Is(err, config.ErrURL) || !strings.Contains(err.Error(), `"embedded:DIR"`) {
+		if !errors.Is(err, config.ErrURL) || !strings.Contains(err.Error(), `"embedded:DIR"`) || !strings.Contains(err.Error(), `"aws:STAGE"`) {
 			t.Errorf("%q: %v", url, err)
 		}
 	}
 	t.Setenv(config.Env, "kafka:x")
 	if _, err := config.Parse(""); err == nil || !strings.Contains(err.Error(), "kafka:x") || !strings.Contains(err.Error(), config.Env) {
 		t.Errorf("from the environment: %v", err)
+	}
+}
+
+func TestParseTakesStages(t *testing.T) {
+	t.Setenv(config.Env, "")
+	for url, want := range map[string]config.Place{
+		"aws:dev": {AWS: true, Stage: "dev"}, "aws://dev-2": {AWS: true, Stage: "dev-2"}, "aws:": {AWS: true},
+		"": {AWS: true, Unnamed: true},
+	} {
+		if place, err := config.Parse(url); err != nil || place != want {
+			t.Errorf("%q: %+v %v, want %+v", url, place, err, want)
+		}
+	}
+	for _, url := range []string{"aws:dev", "aws:", "embedded:./data"} {
+		if place, err := config.Parse(url); err != nil || place.String() != url {
+			t.Errorf("%q is written as %q, %v", url, place, err)
+		}
 	}
 }
 
@@ -71,6 +90,6 @@ func TestOpenGivesAWorkingBackend(t *testing.T) {
 
 func ExampleOpen() {
 	_, err := config.Open(context.Background(), "kafka:localhost", config.Options{})
-	fmt.Println(err)
-	// Output: unknown bus: "kafka:localhost"; want "embedded:DIR", such as embedded:./data: a bus in the files of a directory
+	fmt.Println(strings.SplitAfter(err.Error(), ";")[0])
+	// Output: unknown bus: "kafka:localhost";
 }

@@ -9,11 +9,12 @@ import (
 
 // batch is a chunk on its way: a run of events of one queue.
 type batch struct {
-	queue    string
-	text     []byte
-	events   int
-	oversize bool
-	first    origin
+	queue  string
+	text   []byte
+	events int
+	held   int // bytes of memory that count as this chunk's
+	// file is the object that the events travel in; nil for those that travel in a record.
+	file *file
 
 	data []byte // the record, once it is made
 
@@ -21,14 +22,6 @@ type batch struct {
 	done            chan struct{}
 	shard, sequence string
 	err             error
-}
-
-// origin is what the record of an oversize event says of it.
-type origin struct {
-	bot               string
-	units             int64
-	timestamp, source int64
-	correlation       *Correlation
 }
 
 func newBatch(queue string) *batch {

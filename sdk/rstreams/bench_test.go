@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"testing"
 
 	"github.com/rstreams-go/rstreams/bus/chunk"
@@ -50,6 +51,45 @@ func BenchmarkWriterPutRaw(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkWriterPaths writes to nowhere by each path.
+func BenchmarkWriterPaths(b *testing.B) {
+	for name, path := range map[string]rstreams.Path{
+		"intake": rstreams.PathIntake, "blobs": rstreams.PathBlobs, "firehose": rstreams.PathFirehose, "firehose-gzip": rstreams.PathFirehoseGzip,
+	} {
+		b.Run(name, func(b *testing.B) {
+			bus := rstreams.New(store.Store{Intake: nullIntake{}, Firehose: nullIntake{}, Blobs: nullBlobs{}}, rstreams.Options{})
+			w, err := bus.NewWriter(rstreams.WriterOptions{Bot: "bench", Queue: "q", Path: path})
+			if err != nil {
+				b.Fatal(err)
+			}
+			var payloads [1000]json.RawMessage
+			for i := range payloads {
+				payloads[i] = benchPayload(i)
+			}
+			b.SetBytes(int64(len(payloads[0])))
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				if _, err := w.PutRaw(b.Context(), payloads[i%len(payloads)]); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+			if err := w.Close(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// nullBlobs reads everything and keeps nothing.
+type nullBlobs struct{ store.Blobs }
+
+func (nullBlobs) Put(_ context.Context, key string, r io.Reader) (store.BlobRef, int64, error) {
+	n, err := io.Copy(io.Discard, r)
+	return store.BlobRef{Bucket: "bucket", Key: key}, n, err
 }
 
 const benchEvents = 200_000

@@ -82,8 +82,12 @@ type Session struct {
 	Stop <-chan struct{}
 	// Starts holds start positions by queue or reference, for reads that name none: the bus's own fan-out (starteid).
 	Starts map[string]string
-	// Max is an inclusive upper bound for every read that names none, "" for none (maxeid).
+	// Max is an inclusive upper bound for every read, "" for none (maxeid); a read's own End counts where it is lower.
 	Max string
+	// Share makes every read deliver one instance's part of the events only; nil means all of them. Ledger, if set, takes the
+	// read checkpoints instead of the bus. Together they are how the instances of a fan-out divide a bot's work.
+	Share  *Share
+	Ledger *Ledger
 	// Force drops the condition on checkpoints: the position is overwritten, whoever moved it. It is for operators.
 	Force bool
 }

@@ -58,6 +58,9 @@ func (b *Bus) Checkpoint(ctx context.Context, c CheckpointRequest) error {
 			*t = now
 		}
 	}
+	if l := b.session.Ledger; l != nil {
+		return wrap("checkpoint", queue, c.Position, l.put(c))
+	}
 	err := b.retryThrottled(ctx, func() error {
 		return b.core.store.Bots.Checkpoint(ctx, store.CheckpointWrite{
 			Bot: c.Bot, Ref: ref.QueueRef(c.Queue), Checkpoint: c.Checkpoint, Expected: c.Expected, Force: c.Force,
@@ -83,9 +86,12 @@ func (b *Bus) GetCheckpoint(ctx context.Context, bot, queue string) (Checkpoint,
 
 // stored returns the stored checkpoint of a bot, the zero one where there is none.
 func (b *Bus) stored(ctx context.Context, bot, key string) (Checkpoint, error) {
+	if c, ok := b.session.Ledger.get(bot, key); ok {
+		return c, nil
+	}
 	var row store.Bot
 	err := b.retryThrottled(ctx, func() (err error) {
-		row, err = b.core.store.Bots.Get(ctx, strings.TrimSuffix(bot, "_reader")) // As leo-sdk does (C10).
+		row, err = b.core.store.Bots.Get(ctx, plainBot(bot)) // As leo-sdk does (C10).
 		return err
 	})
 	switch {

@@ -125,10 +125,14 @@ func (d *delivery) take(ctx context.Context, l *line) (more bool, err error) {
 		d.r.reason = EndReached
 		return false, nil
 	}
+	e.Queue = d.r.queue
+	if !d.r.bus.session.Share.has(e, l.err) {
+		d.r.passOver(e.EID)
+		return true, nil
+	}
 	if l.err != nil {
 		return d.malformed(ctx, e.EID, index, l)
 	}
-	e.Queue = d.r.queue
 	return d.deliver(e, len(l.text)+1), nil
 }
 

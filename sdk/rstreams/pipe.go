@@ -65,6 +65,9 @@ func (b *Bus) pipe(ctx context.Context, op string, o EnrichOptions, records int,
 		if s.reader, err = b.NewReader(queue, read); err != nil {
 			return RunStats{}, err
 		}
+		if records == 1 {
+			s.reader.onPassed = s.track.pass
+		}
 		if slices.ContainsFunc(p.sources, func(t *source) bool { return t.reader.queue == s.reader.queue }) {
 			return RunStats{}, wrap(op, s.reader.queue, "", fmt.Errorf("%w: From names the queue twice", errOptions))
 		}

@@ -10,6 +10,7 @@ import (
 type item struct {
 	event     Event
 	malformed string // the id of a line that was passed over
+	passed    string // the id of an event that belongs to another instance of a fan-out
 	err       error
 }
 
@@ -57,6 +58,8 @@ func (p *pipeline) readBatches(ctx, reading context.Context, s *source) error {
 					return err
 				}
 				s.track.handled(progress{position: it.malformed}, nil)
+			case it.passed != "":
+				b.pass(it.passed)
 			default:
 				if b.add(it.event); len(b.events) == 1 {
 					timer.Reset(p.o.Batch.Linger)
@@ -84,6 +87,7 @@ func (p *pipeline) collect(ctx context.Context, s *source, items chan<- item) {
 		}
 		items <- item{malformed: le.EID}
 	}
+	s.reader.onPassed = func(position string) { items <- item{passed: position} }
 	for e, err := range s.reader.All(ctx) {
 		items <- item{event: e, err: err}
 	}
@@ -96,9 +100,20 @@ type batcher struct {
 	s            *source
 	events       []Event
 	size         int
+	passed       string // behind the last of the events, "" for nothing
+}
+
+// pass notes an event that belongs to another instance of a fan-out: the position moves past it with the batch before it.
+func (b *batcher) pass(position string) {
+	if len(b.events) > 0 {
+		b.passed = position
+		return
+	}
+	b.s.track.pass(position)
 }
 
 func (b *batcher) add(e Event) {
+	b.passed = ""
 	b.events = append(b.events, e)
 	b.size += len(e.Payload)
 }
@@ -112,7 +127,11 @@ func (b *batcher) flush() error {
 	if len(b.events) == 0 {
 		return nil
 	}
-	events := b.events
-	b.events, b.size = nil, 0
-	return b.p.handle(b.ctx, b.reading, b.s, events)
+	events, passed := b.events, b.passed
+	b.events, b.size, b.passed = nil, 0, ""
+	err := b.p.handle(b.ctx, b.reading, b.s, events)
+	if err == nil && passed != "" {
+		b.s.track.pass(passed)
+	}
+	return err
 }

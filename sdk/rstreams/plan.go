@@ -146,7 +146,7 @@ func (p *planner) segment(s *segment, at *progressOf) (ended bool, err error) {
 // enough tells that what is planned reaches the limit for certain, so that nothing is fetched in vain.
 func (p *planner) enough() bool {
 	limit := p.r.set.Limit
-	return limit > 0 && p.planned >= limit && p.r.set.Malformed == MalformedFail
+	return limit > 0 && p.planned >= limit && p.r.set.Malformed == MalformedFail && p.r.bus.session.Share == nil
 }
 
 // query reads one page of the index.

@@ -124,7 +124,7 @@ type settings struct {
 // resolve applies defaults and the session's values, and reports everything that is wrong.
 func (o ReadOptions) resolve(b *Bus) (settings, error) {
 	o.Bot = b.bot(o.Bot)
-	if o.End == "" {
+	if o.End == "" || b.session.Max != "" && b.session.Max < o.End {
 		o.End = b.session.Max
 	}
 	for _, p := range []struct{ name, position string }{{"start", o.Start}, {"end", o.End}} {

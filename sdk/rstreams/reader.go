@@ -77,6 +77,8 @@ type Reader struct {
 	pending  progress
 	letters  *Writer
 	gaps     atomic.Int64
+	// onPassed, if set, is told of every event that belongs to another instance of a fan-out.
+	onPassed func(position string)
 }
 
 // ReadStats counts what a Reader did.

@@ -1,17 +1,11 @@
 package rstreams
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/rstreams-go/rstreams/bus/chunk"
-	"github.com/rstreams-go/rstreams/bus/eid"
 	"github.com/rstreams-go/rstreams/bus/store"
 )
 
@@ -67,7 +61,6 @@ const maxScan = 1000
 // pick returns the chunks for the next call: the oldest of each queue, in order, as far as they fit. Without any, the sender
 // ends.
 func (w *Writer) pick() []*batch {
-	limits := w.bus.core.store.Intake.Limits()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil || len(w.ready) == 0 {
@@ -83,7 +76,7 @@ func (w *Writer) pick() []*batch {
 		}
 		seen[b.queue] = true // Also when it does not fit: a later one must not overtake it.
 		n := len(b.text) + len(b.queue) + 1024
-		if len(call) > 0 && (limits.Records > 0 && len(call) >= limits.Records || limits.Bytes > 0 && size+n > limits.Bytes) {
+		if len(call) > 0 && (w.limits.Records > 0 && len(call) >= w.limits.Records || w.limits.Bytes > 0 && size+n > w.limits.Bytes) {
 			continue
 		}
 		size += n
@@ -94,6 +87,12 @@ func (w *Writer) pick() []*batch {
 
 // attempt sends chunks and returns those that are durable now, with the first failure of the others.
 func (w *Writer) attempt(call []*batch) (sent []*batch, err error) {
+	if w.o.Path == PathBlobs {
+		w.uploadAll(call) // What fails here fails below.
+	}
+	if w.o.Path == PathFirehose || w.o.Path == PathFirehoseGzip {
+		return w.toFirehose(call)
+	}
 	records := make([]store.Record, 0, len(call))
 	for i, b := range call {
 		if b.data == nil {
@@ -107,7 +106,7 @@ func (w *Writer) attempt(call []*batch) (sent []*batch, err error) {
 		partition, hash := w.o.Partition.key(b.queue)
 		records = append(records, store.Record{PartitionKey: partition, HashKey: hash, Data: b.data})
 	}
-	acks, err := w.bus.core.store.Intake.Put(w.ctx, records)
+	acks, err := w.intake.Put(w.ctx, records)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +137,7 @@ func (w *Writer) settle(sent []*batch) {
 	for _, b := range w.ready { // sent is in the order of ready.
 		if next < len(sent) && b == sent[next] {
 			next++
-			w.bytes -= len(b.text)
+			w.bytes -= b.held
 			w.events -= b.events
 			continue
 		}
@@ -150,7 +149,7 @@ func (w *Writer) settle(sent []*batch) {
 	w.mu.Unlock()
 	for _, b := range sent {
 		text := b.text
-		b.text, b.data = nil, nil
+		b.text, b.data, b.file = nil, nil, nil
 		close(b.done)
 		if w.o.OnAck != nil {
 			w.o.OnAck(b.receipt(0), nil)
@@ -193,17 +192,11 @@ func (w *Writer) fail(err error) {
 }
 
 // record returns the chunk as an intake record: lines on an intake in this process, else gzip of them, which is what every
-// bus reads. The text of an oversize event goes into an object first.
+// bus reads. What travels in an object is put there first, and its pointer is the record.
 func (w *Writer) record(b *batch) ([]byte, error) {
-	text := b.text
-	if b.oversize {
-		var err error
-		if text, err = w.offload(b); err != nil {
-			return nil, err
-		}
-	}
-	if w.plain {
-		return text, nil
+	text, err := w.lines(b)
+	if err != nil || w.plain {
+		return text, err
 	}
 	gz := chunk.AppendGzip(make([]byte, 0, len(text)/4+512), text)
 	if len(gz) >= len(text) {
@@ -212,56 +205,10 @@ func (w *Writer) record(b *batch) ([]byte, error) {
 	return gz, nil
 }
 
-// offload stores an oversize event as an object in its own queue's name and returns its pointer record (sdk.md 2.3, W9).
-func (w *Writer) offload(b *batch) ([]byte, error) {
-	gz := chunk.AppendGzip(nil, b.text)
-	now := w.bus.millis()
-	// The names are for people who look at the bucket. A key has 1024 bytes at most, a queue's name alone up to twice that.
-	queue, bot := shorten(b.queue, 600), shorten(b.first.bot, 200)
-	key := fmt.Sprintf("bus/%s/%s/%s%d-%07d-%s.gz", queue, bot, eid.MinutePath(now), now, 1, uuid.New())
-	blob, _, err := w.bus.core.store.Blobs.Put(w.ctx, key, bytes.NewReader(gz))
-	if err != nil {
-		return nil, fmt.Errorf("object of an oversize event: %w", err)
+// lines returns the lines that go into the chunk's record.
+func (w *Writer) lines(b *batch) ([]byte, error) {
+	if b.file == nil {
+		return b.text, nil
 	}
-	o, size := &b.first, int64(len(gz))
-	correlations, err := correlationsJSON(o)
-	if err != nil {
-		return nil, err
-	}
-	return chunk.AppendPointer(nil, &chunk.Pointer{
-		Queue: b.queue, Blob: blob, Records: 1, Size: int64(len(b.text)), GzipSize: size,
-		Offsets:      []store.Offset{{Event: b.queue, Records: 1, Size: int64(len(b.text)), GzipSize: size}},
-		Stats:        map[string]chunk.Stat{o.bot: {Start: o.source, End: o.timestamp, Units: o.units, Checkpoint: json.RawMessage("0")}},
-		Correlations: correlations,
-		Timestamp:    o.timestamp, SourceTimestamp: o.source,
-	})
-}
-
-// correlationsJSON returns the `correlations` of a pointer record for one event.
-func correlationsJSON(o *origin) (json.RawMessage, error) {
-	type entry struct {
-		Source          string `json:"source"`
-		Start           string `json:"start"`
-		End             string `json:"end"`
-		Records         int64  `json:"records"`
-		SourceTimestamp int64  `json:"source_timestamp"`
-		Timestamp       int64  `json:"timestamp"`
-	}
-	sources := map[string]entry{}
-	if c := o.correlation; c != nil {
-		end := c.End
-		if end == "" {
-			end = c.Start
-		}
-		sources[c.Source] = entry{c.Source, c.Start, end, max(c.Units, 1), o.source, o.timestamp}
-	}
-	return json.Marshal([]map[string]entry{sources})
-}
-
-// shorten cuts a name to at most n bytes.
-func shorten(name string, n int) string {
-	if len(name) <= n {
-		return name
-	}
-	return strings.ToValidUTF8(name[:n], "")
+	return w.upload(b)
 }

@@ -47,6 +47,20 @@ func (t *tracker) hold(p progress) {
 	t.held = t.held.and(p)
 }
 
+// pass notes an event that belongs to another instance of a fan-out. The position moves past it, unless an event before it is
+// held.
+func (t *tracker) pass(position string) {
+	t.mu.Lock()
+	held := t.held.position != ""
+	if held {
+		t.held.position = position
+	}
+	t.mu.Unlock()
+	if !held {
+		t.handled(progress{position: position}, nil)
+	}
+}
+
 // take returns what may be checkpointed now, and the error of the first chunk that failed. What it returns is no longer kept
 // here: give it back if it cannot be checkpointed.
 func (t *tracker) take() (progress, error) {

@@ -1,7 +1,6 @@
 package rstreams
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,91 +11,18 @@ import (
 	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/bus/event"
 	"github.com/rstreams-go/rstreams/bus/ref"
-)
-
-// MaxInlineEvent is the longest line, without its newline, that travels inside an intake record. Longer events are stored as
-// an object, and a pointer to it travels instead (sdk.md W9). leo-sdk has the same limit.
-const MaxInlineEvent = 614_400
-
-// WriterOptions configures a Writer. Bot is required; Queue too, unless every event names its own.
-type WriterOptions struct {
-	// Bot is the bot that writes; "" means the session's. Events that name a bot keep it.
-	Bot string
-	// Queue is where events go that name no queue. It may be a reference ("bot:b").
-	Queue string
-	// Chunk says when a run of events of one queue is sent.
-	Chunk ChunkOptions
-	// MaxBytes and MaxEvents bound what is not acknowledged yet; 0 means 32 MiB and 100000 events. When a bound is
-	// reached, Put waits.
-	MaxBytes, MaxEvents int
-	// MaxEventBytes is the longest line of one event; 0 means 16 MiB. Longer ones are ErrTooLarge.
-	MaxEventBytes int
-	// Partition says which shard of the bus a queue's events go to. The zero value is SinglePartition.
-	Partition Partition
-	// Retry spaces the attempts to send. Sending is tried until it succeeds, Close's context ends, or GiveUp.
-	Retry Backoff
-	// GiveUp fails the writer once the same events were refused for so long; 0 means never.
-	GiveUp time.Duration
-	// OnAck, if set, is called once for every chunk whose fate is known, in order for each queue, from the goroutine that
-	// sends. It must not block, and must not call the Writer.
-	OnAck func(Receipt, error)
-}
-
-// ChunkOptions says when a chunk is sent: as soon as one of its bounds is reached. (In leo-sdk these are fixed, and the options
-// of the same name do something else: sdk.md fault 27.)
-type ChunkOptions struct {
-	// Records and Bytes are events and their text; 0 means 10000 and 1 MiB less a margin. More than fits an intake record
-	// counts as that.
-	Records, Bytes int
-	// Linger is how long an event waits for others; 0 means 200 ms, or 5 ms on an intake in this process. Less than 0 means
-	// until a bound is reached or Flush.
-	Linger time.Duration
-}
-
-// Partition says which shard of the bus events go to. Within a shard, and so always within a queue, order is kept.
-type Partition struct {
-	perQueue bool
-	hash     string
-}
-
-// SinglePartition sends everything to the shard of hash key 0, as leo-sdk does by default. Order then holds among all writers.
-func SinglePartition() Partition { return Partition{} }
-
-// QueuePartition spreads the queues over the shards: a queue's events stay on one.
-func QueuePartition() Partition { return Partition{perQueue: true} }
-
-// HashPartition sends everything to the shard of the given explicit hash key, a decimal number below 2^128.
-func HashPartition(key string) Partition { return Partition{hash: key} }
-
-// key returns the partition key and the hash key of a queue's records (sdk.md W8).
-func (p Partition) key(queue string) (partition, hash string) {
-	switch {
-	case p.perQueue:
-		return queue, ""
-	case p.hash != "":
-		return "0", p.hash
-	}
-	return "0", "0"
-}
-
-const (
-	defaultChunkRecords = 10_000
-	defaultChunkBytes   = 1 << 20
-	defaultMaxBytes     = 32 << 20
-	defaultMaxEvents    = 100_000
-	defaultMaxEvent     = 16 << 20
-	// A dead letter holds an event of any legal size, in base64 where that is shorter.
-	maxLetter          = 28 << 20
-	defaultLinger      = 200 * time.Millisecond
-	defaultLocalLinger = 5 * time.Millisecond
+	"github.com/rstreams-go/rstreams/bus/store"
 )
 
 // Writer writes events. It is safe for concurrent use; events of one queue are stored in the order in which Put took them.
 // It holds no goroutine while it has nothing to send. Close it to know that everything is durable.
 type Writer struct {
-	bus   *Bus
-	o     WriterOptions
-	plain bool
+	bus *Bus
+	o   WriterOptions
+	// intake takes the records; limits are its own, and plain says that compressing for it is of no use.
+	intake store.Intake
+	limits store.IntakeLimits
+	plain  bool
 	// inline is the longest line that travels in a record, without its newline.
 	inline int
 
@@ -106,7 +32,7 @@ type Writer struct {
 	last    *batch
 	raw     string
 	ready   []*batch // sealed, in order; those being sent are among them
-	bytes   int      // not acknowledged
+	bytes   int      // held for what is not acknowledged
 	events  int
 	space   chan struct{} // closed when space was freed; nil while nobody waits
 	sending bool
@@ -115,6 +41,10 @@ type Writer struct {
 	closed  bool
 	err     error // why the writer failed for good
 	unsent  []*batch
+	// compressing counts the sections of objects that are being compressed, files the objects begun; spare is for the text of
+	// the next section.
+	compressing, files int
+	spare              []byte
 
 	ctx    context.Context // of sending; ends with Close
 	cancel context.CancelCauseFunc
@@ -123,52 +53,12 @@ type Writer struct {
 
 // NewWriter returns a writer. The error tells what is wrong with the options.
 func (b *Bus) NewWriter(o WriterOptions) (*Writer, error) {
-	o.Bot = b.bot(o.Bot)
-	intake := b.core.store.Intake
-	switch {
-	case o.Bot == "":
-		return nil, wrap("write", o.Queue, "", fmt.Errorf("%w: no bot is named, here or in the session", errOptions))
-	case intake == nil:
-		return nil, wrap("write", o.Queue, "", fmt.Errorf("%w: this bus has no intake", errOptions))
-	case o.MaxBytes < 0 || o.MaxEvents < 0 || o.MaxEventBytes < 0 || o.Chunk.Records < 0 || o.Chunk.Bytes < 0:
-		return nil, wrap("write", o.Queue, "", fmt.Errorf("%w: bounds must not be negative", errOptions))
-	}
-	if o.Queue != "" {
-		if err := ref.ValidateQueue(o.Queue); err != nil {
-			return nil, wrap("write", o.Queue, "", err)
-		}
-	}
-	limits := intake.Limits()
-	w := &Writer{bus: b, o: o, plain: limits.Plain, open: map[string]*batch{}}
-	setDefault(&w.o.MaxBytes, defaultMaxBytes)
-	setDefault(&w.o.MaxEvents, defaultMaxEvents)
-	setDefault(&w.o.MaxEventBytes, defaultMaxEvent)
-	setDefault(&w.o.Chunk.Records, defaultChunkRecords)
-	setDefault(&w.o.Chunk.Bytes, defaultChunkBytes)
-	w.inline = MaxInlineEvent
-	if limits.RecordBytes > 0 {
-		// Text that gzip cannot shrink grows by some bytes, and keys count too.
-		room := limits.RecordBytes - limits.RecordBytes/256 - 1024
-		w.o.Chunk.Bytes, w.inline = min(w.o.Chunk.Bytes, room), min(w.inline, room)
-	}
-	if w.o.Chunk.Bytes < 1 {
-		return nil, wrap("write", o.Queue, "", fmt.Errorf("%w: the intake takes records of %d bytes only", errOptions, limits.RecordBytes))
-	}
-	if w.o.Chunk.Linger == 0 {
-		w.o.Chunk.Linger = defaultLinger
-		if w.plain {
-			w.o.Chunk.Linger = defaultLocalLinger
-		}
+	w := &Writer{bus: b, o: o, open: map[string]*batch{}}
+	if err := w.resolve(); err != nil {
+		return nil, wrap("write", o.Queue, "", err)
 	}
 	w.ctx, w.cancel = context.WithCancelCause(context.Background())
 	return w, nil
-}
-
-func setDefault[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
 }
 
 // Put writes payload, encoded as JSON, to the writer's queue. It waits while the writer is full, until ctx ends; the event is
@@ -253,7 +143,9 @@ func (w *Writer) room(ctx context.Context, wait bool) error {
 		case w.bytes < w.o.MaxBytes && w.events < w.o.MaxEvents:
 			return nil
 		}
-		w.sealAll() // What waits for company will get none while Put waits for room.
+		if w.compressing == 0 { // Compressing makes room too.
+			w.sealAll() // What waits for company will get none while Put waits for room.
+		}
 		if !wait {
 			return fmt.Errorf("%w: %d events, %d bytes are not acknowledged", ErrFull, w.events, w.bytes)
 		}
@@ -282,38 +174,30 @@ func (w *Writer) append(e *Event) (Ack, error) {
 		}
 	}
 	e.Queue = b.queue
+	if w.o.Path == PathBlobs {
+		return w.appendToFile(b, e)
+	}
 	before := len(b.text)
 	text, err := event.AppendLine(b.text, e, b.events)
 	if err != nil {
 		return Ack{}, err
 	}
 	size := len(text) - before
-	limit := w.o.MaxEventBytes
-	if b.queue == deadletter.Queue {
-		limit = max(limit, maxLetter)
-	}
-	if size-1 > limit {
-		return Ack{}, fmt.Errorf("%w: its line has %d bytes, the writer permits %d", ErrTooLarge, size-1, limit)
+	if err := w.permit(b.queue, size); err != nil {
+		return Ack{}, err
 	}
 	oversize := size-1 > w.inline
-	if before > 0 && (len(text) > w.o.Chunk.Bytes || oversize) {
+	if before > 0 && (len(text) > w.most() || oversize) {
 		// The event opens the next chunk; its line there carries another index.
 		w.seal(b)
 		return w.append(e)
 	}
 	b.text = text
 	if oversize {
-		b.oversize = true
-		b.first = origin{bot: e.Bot, units: max(e.Units, 1), timestamp: e.Timestamp, source: e.SourceTimestamp}
-		if e.Correlation != nil {
-			c := *e.Correlation
-			b.first.correlation = &c
-		}
+		b.file = w.newFile(e.Bot)
+		b.file.note(e)
 	}
-	ack := Ack{b: b, index: b.events}
-	b.events++
-	w.bytes += size
-	w.events++
+	ack := w.take(b, size)
 	switch {
 	case oversize || len(text) >= w.o.Chunk.Bytes || b.events >= w.o.Chunk.Records:
 		w.seal(b)
@@ -321,6 +205,28 @@ func (w *Writer) append(e *Event) (Ack, error) {
 		w.arm()
 	}
 	return ack, nil
+}
+
+// permit refuses lines that are too long. size counts the newline.
+func (w *Writer) permit(queue string, size int) error {
+	limit := w.o.MaxEventBytes
+	if queue == deadletter.Queue {
+		limit = max(limit, maxLetter)
+	}
+	if size-1 > limit {
+		return fmt.Errorf("%w: its line has %d bytes, the writer permits %d", ErrTooLarge, size-1, limit)
+	}
+	return nil
+}
+
+// take counts an event whose line of size bytes was appended to b. w.mu is held.
+func (w *Writer) take(b *batch, size int) Ack {
+	ack := Ack{b: b, index: b.events}
+	b.events++
+	b.held += size
+	w.bytes += size
+	w.events++
+	return ack
 }
 
 // batchOf returns the open chunk for a queue as an event names it. w.mu is held.
@@ -350,6 +256,14 @@ func (w *Writer) seal(b *batch) {
 	if b.events == 0 {
 		return
 	}
+	if w.o.Path == PathBlobs {
+		w.closeSection(b)
+	}
+	w.push(b)
+}
+
+// push has a chunk sent. w.mu is held.
+func (w *Writer) push(b *batch) {
 	w.ready = append(w.ready, b)
 	if !w.sending {
 		w.sending = true
@@ -442,7 +356,7 @@ func (w *Writer) Unsent() []Event {
 	defer w.mu.Unlock()
 	var events []Event
 	for _, b := range w.unsent {
-		lines := chunk.NewLines(bytes.NewReader(b.text), w.o.MaxEventBytes+1)
+		lines := chunk.NewLines(b.lines(), w.o.MaxEventBytes+1)
 		for {
 			line, err := lines.Next()
 			if err != nil {

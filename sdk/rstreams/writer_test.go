@@ -73,6 +73,13 @@ func (s *scripted) Put(ctx context.Context, records []store.Record) ([]store.Ack
 	return acks, nil
 }
 
+// count returns how many records were accepted.
+func (s *scripted) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.accepted)
+}
+
 // lines returns the accepted lines of each queue.
 func (s *scripted) lines(t *testing.T) map[string][]event.Event {
 	t.Helper()
@@ -428,6 +435,42 @@ func TestGiveUpEndsEndlessRefusal(t *testing.T) {
 		}
 		if err := w.Close(t.Context()); !errors.Is(err, store.ErrThrottled) {
 			t.Fatalf("close: %v", err)
+		}
+	})
+}
+
+func TestLeoChunksCloseAsThoseOfLeoSDK(t *testing.T) { // W7
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{}
+		w := newWriter(t, s, rstreams.WriterOptions{Queue: "q", Chunk: rstreams.LeoChunks()})
+		for i := range 250 {
+			mustPut(t, w, "", number{i})
+		}
+		time.Sleep(200*time.Millisecond - 1)
+		synctest.Wait()
+		if s.count() != 2 {
+			t.Fatalf("%d records, want two of 100 events", s.count())
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if s.count() != 3 {
+			t.Fatalf("%d records after 200 ms", s.count())
+		}
+		// The event that reaches 204800 bytes is the last of its chunk, however far it goes beyond.
+		for _, size := range []int{150_000, 50_000, 600_000, 10} {
+			mustPut(t, w, "", strings.Repeat("x", size))
+		}
+		synctest.Wait()
+		if s.count() != 4 {
+			t.Fatalf("%d records after 800 KB", s.count())
+		}
+		mustClose(t, w)
+		text, err := chunk.AppendGunzip(nil, s.accepted[3].Data, 1<<20)
+		if err != nil || bytes.Count(text, []byte("\n")) != 3 {
+			t.Errorf("%d lines, %v", bytes.Count(text, []byte("\n")), err)
+		}
+		if s.accepted[0].PartitionKey != "0" || s.accepted[0].HashKey != "0" { // W8
+			t.Errorf("%+v", s.accepted[0])
 		}
 	})
 }

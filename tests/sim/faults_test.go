@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +31,9 @@ func connect(p *proc, o *oracle, atomic bool) (store.Store, *int) {
 }
 
 func (c *connection) store(atomic bool) store.Store {
-	s := store.Store{Chunks: chunks{c}, Queues: queues{c}, Bots: bots{c}, Settings: settings{c}, Blobs: blobs{c}, Feed: feed{c}}
+	s := store.Store{
+		Chunks: chunks{c}, Queues: queues{c}, Bots: bots{c}, Settings: settings{c}, Systems: systems{c}, Blobs: blobs{c}, Feed: feed{c},
+	}
 	if atomic {
 		s.Atomic = c.atomic
 	}
@@ -428,32 +429,6 @@ func (s blobs) List(ctx context.Context, prefix, after string, limit int) (list 
 		return err
 	}, nil, nil)
 	return list, err
-}
-
-type settings struct{ c *connection }
-
-func (s settings) Get(ctx context.Context, id string) (v json.RawMessage, err error) {
-	err = s.c.call(ctx, 0, "Get setting "+id, func(ctx context.Context) error {
-		v, err = s.c.base.Settings.Get(ctx, id)
-		return err
-	}, nil, nil)
-	return v, err
-}
-
-func (s settings) Put(ctx context.Context, id string, v json.RawMessage) error {
-	return s.c.call(ctx, 0, "Put setting "+id, func(ctx context.Context) error { return s.c.base.Settings.Put(ctx, id, v) }, nil, nil)
-}
-
-func (s settings) Acquire(ctx context.Context, name, owner string, now, expires int64) error {
-	return s.c.call(ctx, 0, "Acquire "+name, func(ctx context.Context) error {
-		return s.c.base.Settings.Acquire(ctx, name, owner, now, expires)
-	}, nil, nil)
-}
-
-func (s settings) Release(ctx context.Context, name, owner string) error {
-	return s.c.call(ctx, 0, "Release "+name, func(ctx context.Context) error {
-		return s.c.base.Settings.Release(ctx, name, owner)
-	}, nil, nil)
 }
 
 type feed struct{ c *connection }

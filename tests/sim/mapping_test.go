@@ -172,6 +172,9 @@ func (m *mapping) function(parent *proc, batch []*record, shard string) (int, er
 	st, _ := connect(p, m.oracle, w.plan.atomic)
 	s := sequencer.New(st, w.sequencing(func(c *sequencer.Config) {
 		c.OwnPerBatch = w.plan.lanes
+		if w.plan.owners {
+			c.Owner = p.name
+		}
 		c.OnPublish = m.onHead
 	}))
 	b := sequencer.Batch{Shard: shard}

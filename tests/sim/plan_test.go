@@ -71,6 +71,8 @@ type plan struct {
 	// overlap lets an invocation go on after the mapping gave it up, stray lets a chunk arrive after its writer died, and
 	// plainLanes hides from the sequencer which lane a batch is of. See extensions.
 	overlap, stray, plainLanes bool
+	// owners gives each invocation an owner of its own, as kinesis-processor does. Then it may overlap.
+	owners bool
 
 	lease                                            time.Duration
 	chunkBytes, chunkRecords, groupBytes, lineLength int
@@ -142,6 +144,9 @@ func derive(seed uint64) plan {
 		p.dispatchLease = pick(r, 5*time.Second, 30*time.Second)
 		p.notify = coin(0.5)
 	}
+	if !p.atomic && coin(0.4) {
+		p.owners, p.overlap = true, coin(0.5)
+	}
 	return p
 }
 
@@ -151,6 +156,7 @@ var reductions = []struct {
 	apply func(*plan)
 }{
 	{"nodispatch", func(p *plan) { p.dispatchers, p.triggered = 0, 0 }},
+	{"oneowner", func(p *plan) { p.owners, p.overlap = false, false }},
 	{"nobots", func(p *plan) { p.bots = 0 }},
 	{"noreaders", func(p *plan) { p.readers = 0 }},
 	{"noreshards", func(p *plan) { p.reshards = 0 }},

@@ -10,10 +10,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/rstreams-go/rstreams/bus/store"
 )
@@ -39,6 +42,15 @@ type Options struct {
 type Bus struct {
 	o   Options
 	cfg awssdk.Config
+	// transport is the bus's own, nil if the caller brought a client.
+	transport *http.Transport
+	// closing is done once Close was called.
+	closing context.Context
+	close   context.CancelFunc
+	// dynamo, store and invoker are made at their first use: a program that only starts bots sets up no more than it needs.
+	dynamo  func() *dynamodb.Client
+	store   func() store.Store
+	invoker func() store.Invoker
 }
 
 // Open prepares the clients of a bus. It sends no request to the bus: Check does.
@@ -71,21 +83,60 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	if o.HTTPClient != nil {
 		cfg.HTTPClient = o.HTTPClient
 	}
-	return &Bus{o: o, cfg: cfg}, nil
+	b := &Bus{o: o, cfg: cfg}
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = awshttp.NewBuildableClient()
+	}
+	if c, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		t := c.GetTransport()
+		t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, idleConnections
+		b.transport = t
+		b.cfg.HTTPClient = &http.Client{Transport: t, Timeout: c.GetTimeout(), CheckRedirect: sameMethod}
+	}
+	b.closing, b.close = context.WithCancel(context.Background())
+	b.dynamo = sync.OnceValue(func() *dynamodb.Client {
+		return dynamodb.NewFromConfig(b.cfg, func(o *dynamodb.Options) { o.Retryer = once })
+	})
+	b.store = sync.OnceValue(func() store.Store {
+		return store.Store{
+			Chunks: newChunks(b), Queues: newQueues(b), Bots: newBots(b), Settings: newSettings(b), Systems: newSystems(b),
+			Blobs: newBlobs(b), Feed: newFeed(b), Intake: newIntake(b), Firehose: newFirehose(b),
+		}
+	})
+	b.invoker = sync.OnceValue(func() store.Invoker { return newInvoker(b) })
+	return b, nil
+}
+
+// idleConnections is how many connections to one service are kept open. The SDK's limit is below what a sequencer or a
+// dispatcher has under way.
+const idleConnections = 64
+
+// sameMethod follows redirections that repeat the request as it is, and no others, as the SDK's own client does.
+func sameMethod(r *http.Request, _ []*http.Request) error {
+	if r.Response != nil && (r.Response.StatusCode == http.StatusTemporaryRedirect || r.Response.StatusCode == http.StatusPermanentRedirect) {
+		return nil
+	}
+	return http.ErrUseLastResponse
 }
 
 // Resources returns the names of the bus's parts.
 func (b *Bus) Resources() Resources { return b.o.Resources }
 
-// Store returns the bus's ports. They serve until Close.
-func (b *Bus) Store() store.Store { return store.Store{} }
+// Store returns the bus's ports. Atomic is nil: every call is durable on its own. They serve until Close.
+func (b *Bus) Store() store.Store { return b.store() }
 
 // Invoker returns what starts bots: Lambda functions, SNS topics and addresses (C57).
-func (b *Bus) Invoker() store.Invoker { return nil }
+func (b *Bus) Invoker() store.Invoker { return b.invoker() }
 
 // Check asks every part of the bus whether it is there and may be used. Its error names each part that is missing or refused,
 // and wraps store.ErrUnavailable.
-func (b *Bus) Check(ctx context.Context) error { return nil }
+func (b *Bus) Check(ctx context.Context) error { return b.check(ctx) }
 
-// Close gives up connections. Calls that are under way fail.
-func (b *Bus) Close(ctx context.Context) error { return nil }
+// Close gives up connections. Calls that are under way fail, and so do later ones. Closing again does nothing.
+func (b *Bus) Close(context.Context) error {
+	b.close()
+	if b.transport != nil {
+		b.transport.CloseIdleConnections()
+	}
+	return nil
+}

@@ -21,8 +21,9 @@ var atomicTests = []test{
 		e.same(ends(e.all(q)), []string{id(1, 9)})
 		e.same(e.queue(q).Head, id(1, 9))
 		e.same(e.bot(b).Write["queue:q"].Position, id(1, 9))
-		_, err := e.Settings.Get(e.Context(), e.name("s"))
-		e.ok(err)
+		e.setting(e.name("s"), `"new"`)
+		e.setting(e.name("swap"), `1`)
+		e.sameSystem(e.name("sys"), `{"new":1}`)
 		f.next(store.Change{Kind: store.QueueChanged, ID: q}, store.Change{Kind: store.BotChanged, ID: b})
 	}},
 	{"an error undoes everything and is returned", func(e *env) {
@@ -32,6 +33,8 @@ var atomicTests = []test{
 		e.publish(q, "a", 1, id(0, 0))
 		e.ok(e.Chunks.Put(e.Context(), []store.Chunk{chunk(q, 0, 0, 1), chunk(q, 1, 5, 5)}))
 		e.ok(e.Settings.Put(e.Context(), e.name("s"), json.RawMessage(`"old"`)))
+		e.ok(e.Settings.Put(e.Context(), e.name("del"), json.RawMessage(`"kept"`)))
+		e.merge(e.name("sys"), `{"old":1}`)
 		before := struct {
 			q store.Queue
 			b store.Bot
@@ -56,6 +59,10 @@ var atomicTests = []test{
 		got, err := e.Settings.Get(e.Context(), e.name("s"))
 		e.ok(err)
 		e.sameJSON(got, `"old"`)
+		e.setting(e.name("del"), `"kept"`)
+		_, err = e.Settings.Get(e.Context(), e.name("swap"))
+		e.is(err, store.ErrNotFound)
+		e.sameSystem(e.name("sys"), `{"old":1}`)
 		e.ok(e.Settings.Acquire(e.Context(), e.name("lock"), "other", 1, 2))
 	}},
 	{"a panic undoes everything and goes on", func(e *env) {
@@ -248,5 +255,8 @@ func (e *env) writeAll(ctx context.Context, tx store.Store) error {
 		tx.Bots.Produced(ctx, []store.Produced{produced(e.name("b"), "queue:q", id(1, 9))}),
 		tx.Settings.Put(ctx, e.name("s"), json.RawMessage(`"new"`)),
 		tx.Settings.Acquire(ctx, e.name("lock"), "owner", 1, 1000),
+		tx.Settings.Swap(ctx, e.name("swap"), nil, json.RawMessage(`1`)),
+		tx.Settings.Delete(ctx, e.name("del")),
+		tx.Systems.Merge(ctx, store.System{ID: e.name("sys"), Doc: json.RawMessage(`{"new":1}`)}),
 	)
 }

@@ -83,3 +83,23 @@ func (m *Metrics) Emit(values ...Metric) {
 	defer m.mu.Unlock()
 	m.out.Write(append(text, '\n')) //nolint:errcheck // See above.
 }
+
+// The bus's metrics.
+const (
+	// MetricRecords, MetricEvents, MetricDeadLetters and MetricRepeats count the intake records that were worked off, the events
+	// that were published, those of them in the dead-letter queue, and the events that had been published before.
+	MetricRecords     = "Records"
+	MetricEvents      = "Events"
+	MetricDeadLetters = "DeadLetters"
+	MetricRepeats     = "Repeats"
+	// MetricIntakeLag is the age, in ms, of the oldest record of a batch when its work ends.
+	MetricIntakeLag = "IntakeLag"
+	// MetricArchiveBehind is the age, in seconds, of the oldest event that is not archived, over all queues. It has to stay below
+	// half of the time that events stay in the index.
+	MetricArchiveBehind = "ArchiveBehind"
+	// MetricArchived counts the events that were archived, MetricLoaded the Firehose objects that were loaded.
+	MetricArchived = "Archived"
+	MetricLoaded   = "FirehoseLoaded"
+	// MetricLoadBehind is the age, in seconds, of the oldest Firehose object that is not loaded.
+	MetricLoadBehind = "FirehoseBehind"
+)

@@ -98,6 +98,10 @@ const commands = {
 		const value = await called(sdk.bot[method].bind(sdk.bot), ...(args || []));
 		return value === undefined ? null : value;
 	},
+	async createBot({ id, bot, opts }) {
+		await sdk.bot.createBot(id, bot, opts || {});
+		return null;
+	},
 	// setting reads or writes LeoSettings.
 	async setting({ id, value }) {
 		const db = sdk.aws.dynamodb;

@@ -1,0 +1,23 @@
+package aws
+
+import (
+	"context"
+	"strings"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// once is the retryer of clients whose requests the bus itself makes again.
+var once awssdk.Retryer = awssdk.NopRetryer{}
+
+// ask makes a request with the bus's retries and returns its answer. The error is the service's own.
+func ask[T any](ctx context.Context, b *Bus, try func(ctx context.Context) (T, error)) (out T, err error) {
+	err = b.send(ctx, b.retries(), func(ctx context.Context) (err error) {
+		out, err = try(ctx)
+		return err
+	})
+	return out, err
+}
+
+// flat makes a text of a service fit for a line.
+func flat(s string) string { return strings.Join(strings.Fields(s), " ") }

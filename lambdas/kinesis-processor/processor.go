@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rstreams-go/rstreams/bus/ref"
+	"github.com/rstreams-go/rstreams/bus/sequencer"
+	"github.com/rstreams-go/rstreams/lambdas/internal/shell"
+)
+
+const (
+	defaultTTL   = 7 * 24 * time.Hour
+	defaultLease = 20 * time.Second
+	// reserve is what an invocation keeps of its time to give its claims back, tell what it did, and answer.
+	reserve = 4 * time.Second
+)
+
+// errDeadline ends the work of an invocation that has no time left.
+var errDeadline = errors.New("the function's time is nearly over; what is published stays, the rest comes again")
+
+// processor publishes batches. Each invocation is a sequencer of its own: only its store is shared.
+type processor struct {
+	env *shell.Env
+	cfg sequencer.Config
+	now func() time.Time
+}
+
+func newProcessor(env *shell.Env) (*processor, error) {
+	p := &processor{env: env, now: time.Now}
+	ttl, err := seconds(env.Getenv, "RSTREAMS_TTL_SECONDS", defaultTTL)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := env.Duration("RSTREAMS_LEASE", defaultLease)
+	if err != nil {
+		return nil, err
+	}
+	p.cfg = sequencer.Config{
+		TTL: ttl, Lease: lease, Logger: env.Logger, Bucket: env.Bus.Resources().LeoS3, CheckBlobs: true,
+		SkipBots: list(env.Getenv("RSTREAMS_SKIP_BOTS")),
+	}
+	for _, queue := range list(env.Getenv("RSTREAMS_SKIP_EVENTS")) {
+		p.cfg.SkipQueues = append(p.cfg.SkipQueues, ref.Queue(queue))
+	}
+	return p, nil
+}
+
+func seconds(getenv func(string) string, variable string, def time.Duration) (time.Duration, error) {
+	text := getenv(variable)
+	if text == "" {
+		return def, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxSeconds {
+		return 0, fmt.Errorf("%w: %s is %q, want a number of seconds, at least 1", shell.ErrConfig, variable, text)
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+// maxSeconds is a hundred years.
+const maxSeconds = 100 * 365 * 24 * 3600
+
+// list splits a list at commas.
+func list(text string) []string {
+	var out []string
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// handle publishes one batch of the event source mapping.
+func (p *processor) handle(ctx context.Context, e shell.KinesisEvent) (shell.BatchResponse, error) {
+	if len(e.Records) == 0 {
+		return p.env.Respond("", nil)
+	}
+	batch, err := toBatch(e)
+	if err != nil {
+		return p.env.Respond("", err)
+	}
+	ctx, cancel := shell.Ahead(ctx, reserve, errDeadline)
+	defer cancel()
+	cfg := p.cfg
+	cfg.Owner = owner(ctx, batch.Shard)
+	cfg.Lease = p.lease(ctx)
+	r, err := sequencer.New(p.env.Store, cfg).Process(ctx, batch)
+	p.env.Metrics.Emit(
+		shell.Count(shell.MetricRecords, r.Done), shell.Count(shell.MetricEvents, r.Events), shell.Count(shell.MetricDeadLetters, r.DeadLetters),
+		shell.Count(shell.MetricRepeats, r.Repeats), shell.Millis(shell.MetricIntakeLag, p.now().Sub(time.UnixMilli(batch.Records[0].Arrival))),
+	)
+	if err == nil {
+		p.env.Logger.DebugContext(ctx, "published", "shard", batch.Shard, "records", r.Done, "events", r.Events, "queues", len(r.Heads))
+		return p.env.Respond("", nil)
+	}
+	err = fmt.Errorf("shard %s: %d of %d records are published: %w", batch.Shard, r.Done, len(batch.Records), err)
+	first := ""
+	if r.Done < len(batch.Records) {
+		first = batch.Records[r.Done].Sequence
+	}
+	return p.env.Respond(first, err)
+}
+
+// toBatch reads an event of one shard.
+func toBatch(e shell.KinesisEvent) (sequencer.Batch, error) {
+	b := sequencer.Batch{Shard: e.Records[0].Shard(), Records: make([]sequencer.Record, len(e.Records))}
+	if b.Shard == "" {
+		// Without a shard it could not be remembered what was published, and a retry would publish it again.
+		return b, fmt.Errorf("a record's event id names no shard: %.100q", e.Records[0].EventID)
+	}
+	for i := range e.Records {
+		r := &e.Records[i]
+		if shard := r.Shard(); shard != b.Shard {
+			return b, fmt.Errorf("one batch has records of the shards %.60q and %.60q", b.Shard, shard)
+		}
+		b.Records[i] = sequencer.Record{
+			Sequence: r.Kinesis.SequenceNumber, Arrival: r.Kinesis.Arrival.UnixMilli(), Data: r.Kinesis.Data,
+		}
+	}
+	return b, nil
+}
+
+// owner names the invocation. An invocation that Lambda gave up may go on for a while beside its retry: as each has a name of
+// its own, the retry waits until the lease of the other is over.
+func owner(ctx context.Context, shard string) string {
+	id := shell.RequestID(ctx)
+	if id == "" {
+		id = uuid.NewString()
+	}
+	return shard + "/" + id
+}
+
+// lease returns how long the invocation's claims last: not so long that the next one, with as much time, could not wait for
+// their end and still work.
+func (p *processor) lease(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return p.cfg.Lease
+	}
+	return max(min(p.cfg.Lease, deadline.Sub(p.now())/2), time.Millisecond)
+}
