@@ -22,7 +22,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -35,6 +34,7 @@ import (
 
 	"github.com/rstreams-go/rstreams/examples/quakes"
 	"github.com/rstreams-go/rstreams/infra/rstreamscdk"
+	"github.com/rstreams-go/rstreams/sdk/replicate"
 )
 
 func main() {
@@ -161,32 +161,19 @@ func (r *reader) intake() rstreamscdk.Intake {
 
 // replication reads the parameters of the original (bus.md 3.12).
 func (r *reader) replication() *rstreamscdk.Replication {
-	roles, text := r.list("replicateTo"), r.text("replicate", "")
-	if len(roles) == 0 && text == "" {
-		return nil
+	roles, mapping := r.list("replicateTo"), r.text("replicate", "")
+	routes, err := replicate.Routes(roles, []byte(mapping))
+	if err != nil {
+		r.errs = append(r.errs, fmt.Errorf("context replicateTo and replicate: %w", err))
 	}
-	const want = `a JSON list of queue names and of objects {"queue": {"account", "stack", "destination"}}`
-	var entries []json.RawMessage
-	if err := json.Unmarshal([]byte(text), &entries); err != nil {
-		r.bad("replicate", text, want)
+	if len(routes) == 0 {
 		return nil
 	}
 	out := &rstreamscdk.Replication{Roles: roles}
-	for _, e := range entries {
-		var name string
-		var mapping map[string]struct{ Account, Stack, Destination string }
-		switch {
-		case json.Unmarshal(e, &name) == nil:
-			out.Queues = append(out.Queues, rstreamscdk.ReplicatedQueue{Queue: name})
-		case json.Unmarshal(e, &mapping) == nil:
-			for q, to := range mapping {
-				out.Queues = append(out.Queues, rstreamscdk.ReplicatedQueue{
-					Queue: q, Account: to.Account, Stack: to.Stack, Destination: to.Destination,
-				})
-			}
-		default:
-			r.bad("replicate", string(e), want)
-		}
+	for _, to := range routes {
+		out.Queues = append(out.Queues, rstreamscdk.ReplicatedQueue{
+			Queue: to.Source, Destination: to.Destination, Account: to.Account, Stack: to.Stack, Region: to.Region,
+		})
 	}
 	return out
 }

@@ -109,7 +109,8 @@ func rowOf(t *testing.T, raw json.RawMessage) store.Bot {
 	if l, ok := sub(m["lambda"])["settings"].([]any); ok && len(l) > 0 {
 		b.Settings, _ = json.Marshal(l[0])
 	}
-	for _, r := range m["triggers"].([]any) {
+	triggers, _ := m["triggers"].([]any)
+	for _, r := range triggers {
 		b.Triggers = append(b.Triggers, str(r))
 	}
 	for r, v := range sub(m["requested_kinesis"]) {

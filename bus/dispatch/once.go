@@ -28,6 +28,9 @@ type OnceConfig struct {
 	// Soon is told about bots that are due within SoonWithin and when, so that somebody may call At for them. It may fail,
 	// and be nil: a Sweep finds them too, only later.
 	Soon func(ctx context.Context, due map[string]time.Time) error
+	// Patience is how long one bot may take before its lock, so that one that the storage is slow about holds up no other; 0
+	// means 10 s.
+	Patience time.Duration
 	// Retry is how long to wait before the release of a lock is tried again; 0 means 1 s.
 	Retry time.Duration
 	// Now is the clock; nil means time.Now.
@@ -89,6 +92,9 @@ func NewOnce(st store.Store, invoker store.Invoker, cfg OnceConfig) *Once {
 	}
 	if cfg.TableAge <= 0 {
 		cfg.TableAge = 5 * time.Minute
+	}
+	if cfg.Patience <= 0 {
+		cfg.Patience = 10 * time.Second
 	}
 	if cfg.Retry <= 0 {
 		cfg.Retry = time.Second
@@ -247,6 +253,8 @@ func (o *Once) serve(ctx context.Context, errands []*errand) (report Report, due
 // look does one errand: it reads the row, and again after each change that it meets.
 func (o *Once) look(ctx context.Context, e *errand) (report Report, due time.Time, err error) {
 	report.Bots = 1
+	ctx, cancel := context.WithTimeout(ctx, o.cfg.Patience)
+	defer cancel()
 	for range looks {
 		if err := ctx.Err(); err != nil {
 			return report, due, fmt.Errorf("dispatch: bot %s: %w", e.bot, err)

@@ -102,3 +102,13 @@ func (l *Line) appendEdited(dst []byte, edits []edit) []byte {
 func isText(v []byte, s string) bool {
 	return len(v) == len(s)+2 && v[0] == '"' && string(v[1:len(v)-1]) == s && strings.IndexByte(s, '\\') < 0
 }
+
+// AppendArchived appends the line as archives hold it, with a newline: `eid` is the event's whole id, and everything else stays
+// byte for byte (bus.md 2.3).
+func (l *Line) AppendArchived(dst []byte, id string) []byte {
+	if v := l.value(fieldEID); isText(v, id) {
+		return append(append(dst, l.raw...), '\n')
+	}
+	edits := [1]edit{{name: `"eid":`, at: l.fields[fieldEID], text: id, isText: true}}
+	return l.appendEdited(dst, edits[:])
+}

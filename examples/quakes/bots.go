@@ -36,8 +36,9 @@ const FeedSystem = "system:usgs-feed"
 type Config struct {
 	// CSV is the path of the file that quakes-csv writes.
 	CSV string
-	// Totals is where quakes-totals prints.
-	Totals io.Writer
+	// Totals is where quakes-totals prints, and TotalsSchedule when; "" means every minute.
+	Totals         io.Writer
+	TotalsSchedule string
 	// Pace is how long the source takes for the week; 0 writes it at once.
 	Pace time.Duration
 	// Offloaded, if set, is called with each event once its row is in the file.
@@ -46,6 +47,10 @@ type Config struct {
 
 // Bots returns the bots of the demonstration.
 func Bots(c Config) []bot.Bot {
+	schedule := c.TotalsSchedule
+	if schedule == "" {
+		schedule = "* * * * *"
+	}
 	return []bot.Bot{
 		{
 			ID: SourceBot, Description: "writes a week of the USGS earthquake feed",
@@ -64,8 +69,8 @@ func Bots(c Config) []bot.Bot {
 			Triggers: []string{ScoredQueue}, Run: c.csv,
 		},
 		{
-			ID: TotalsBot, Description: "prints totals every second",
-			Schedule: "* * * * * *", Run: c.totals,
+			ID: TotalsBot, Description: "prints totals on a schedule",
+			Schedule: schedule, Run: c.totals,
 		},
 	}
 }

@@ -10,11 +10,16 @@ import (
 	"github.com/aws/jsii-runtime-go"
 )
 
-// Metrics of the bus's functions in the namespace RStreams, by the name of the bus's stack.
+// Metrics of the bus's functions in the namespace RStreams, by the name of the bus's stack, in seconds: how old the oldest event is
+// that should be archived, and the oldest object that should be loaded.
 const (
-	metricNamespace = "RStreams"
-	metricArchive   = "ArchiveLag" // seconds from the oldest event that is not archived to now
+	metricNamespace     = "RStreams"
+	metricArchiveBehind = "ArchiveBehind"
+	metricLoadBehind    = "FirehoseBehind"
 )
+
+// loadLag is how far the loader may be behind: its objects are as old as Firehose's buffer when they come.
+const loadLag = time.Hour
 
 // alarms tells when the bus needs an operator (W-O2).
 func (b *Bus) alarms() {
@@ -32,7 +37,9 @@ func (b *Bus) alarms() {
 		"QueueName", *b.DeadLetters.QueueName())})
 	b.alarm("writers are throttled", alarm{over: 0, of: 3, metric: b.metric("AWS/Kinesis", "WriteProvisionedThroughputExceeded", "Sum",
 		"StreamName", *b.Stream.StreamName())})
-	b.alarm("archive is behind", alarm{over: (b.props.TTL / 2).Seconds(), of: 1, metric: b.metric(metricNamespace, metricArchive, "Maximum",
+	b.alarm("archive is behind", alarm{over: (b.props.TTL / 2).Seconds(), of: 1, metric: b.metric(metricNamespace, metricArchiveBehind, "Maximum",
+		"Bus", b.place.bus)})
+	b.alarm("firehose is behind", alarm{over: loadLag.Seconds(), of: 1, metric: b.metric(metricNamespace, metricLoadBehind, "Maximum",
 		"Bus", b.place.bus)})
 }
 

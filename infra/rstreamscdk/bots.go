@@ -88,7 +88,7 @@ func NewBots(scope constructs.Construct, id string, props BotsProps, bots ...bot
 	defer cleanup()
 
 	b := &Bots{Construct: constructs.NewConstruct(scope, jsii.String(id)), Functions: map[string]awslambda.Function{}}
-	properties := map[string]registration{}
+	properties := map[string]any{}
 	for _, one := range bots {
 		f := b.function(bus, props, code, one)
 		b.Functions[one.ID] = f
@@ -317,8 +317,8 @@ func (p place) name(f awslambda.IFunction) string {
 }
 
 // newBotRegistration is what the bus is told of a bot. Settings travel as text, which CloudFormation leaves as it is.
-func newBotRegistration(r store.Registration, function string) registration {
-	out := registration{
+func newBotRegistration(r store.Registration, function string) map[string]any {
+	out := map[string]any{
 		"id": r.ID, "name": r.Name, "type": "cron", "lambdaName": function, "triggers": orEmpty(r.Triggers), "writes": orEmpty(r.Writes),
 		"paused": r.Paused, "timeout": r.Timeout,
 	}

@@ -81,7 +81,7 @@ func NewBus(scope constructs.Construct, id string, props BusProps) (*Bus, error)
 	b.deliveryStream()
 	b.policies()
 	b.discovery()
-	b.replicate()
+	b.ownBots()
 	if !props.Alarms.Off {
 		b.alarms()
 	}

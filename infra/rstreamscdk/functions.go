@@ -50,6 +50,13 @@ type function struct {
 // functions makes the bus's functions, each with a role, a log and rights of its own.
 func (b *Bus) functions(code string) {
 	m, p, lost := b.props.Memory, b.place, *b.DeadLetters.QueueArn()
+	sequencing := map[string]string{"RSTREAMS_TTL_SECONDS": seconds(b.props.TTL)}
+	if len(b.props.SkipQueues) > 0 {
+		sequencing["RSTREAMS_SKIP_EVENTS"] = strings.Join(b.props.SkipQueues, ",")
+	}
+	if len(b.props.SkipBots) > 0 {
+		sequencing["RSTREAMS_SKIP_BOTS"] = strings.Join(b.props.SkipBots, ",")
+	}
 	invoke, dispatch := p.invokeGrants(b.props.Invoke), []string(nil)
 	if b.props.Invoke.Policy != "" {
 		dispatch = []string{b.props.Invoke.Policy}
@@ -58,7 +65,7 @@ func (b *Bus) functions(code string) {
 		{
 			name: kinesisProcessor, description: "publishes the events of the Kinesis stream", memory: m.KinesisProcessor, timeout: 5 * time.Minute,
 			grants: p.processorGrants(),
-			env:    map[string]string{"RSTREAMS_TTL_SECONDS": seconds(b.props.TTL)},
+			env:    sequencing,
 		},
 		{
 			name: eventTrigger, description: "starts the bots of queues that have moved", memory: m.EventTrigger, timeout: 5 * time.Minute,
@@ -79,7 +86,7 @@ func (b *Bus) functions(code string) {
 		},
 		{
 			name: firehoseLoader, description: "publishes what Firehose has brought", memory: m.FirehoseLoader, timeout: 10 * time.Minute,
-			grants: p.loaderGrants(lost), env: map[string]string{"RSTREAMS_FIREHOSE_PREFIX": rawPrefix},
+			grants: p.loaderGrants(lost), env: sequencing,
 		},
 		{
 			name: archiver, description: "archives events before they leave the index", memory: m.Archiver, timeout: 15 * time.Minute,

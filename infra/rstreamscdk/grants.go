@@ -16,13 +16,10 @@ func (p place) tellGrants(queue string) []grant {
 	return []grant{allow("TellLoss", []string{queue}, "sqs:SendMessage")}
 }
 
-// processorGrants: read Kinesis, publish chunks, objects and heads, remember batches, count what bots write, and keep what
-// cannot be sequenced.
-func (p place) processorGrants() []grant {
+// sequenceGrants: publish chunks, objects and heads, remember batches, and count what bots write.
+func (p place) sequenceGrants() []grant {
 	r := p.resources
 	return append([]grant{
-		allow("ReadIntake", []string{p.kinesis()}, "kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords",
-			"kinesis:GetShardIterator", "kinesis:ListShards"),
 		allow("PublishChunks", []string{p.table(r.LeoStream)}, "dynamodb:PutItem", "dynamodb:BatchWriteItem", "dynamodb:UpdateItem",
 			"dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"),
 		allow("MoveHeads", []string{p.table(r.LeoEvent)}, "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
@@ -30,9 +27,16 @@ func (p place) processorGrants() []grant {
 		allow("RememberBatches", []string{p.table(r.LeoSettings)}, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
 		allow("ReadObjects", []string{p.objects("bus/*"), p.objects("files/*")}, "s3:GetObject"),
 		allow("WriteObjects", []string{p.objects("bus/*"), p.objects("files/*")}, "s3:PutObject", "s3:AbortMultipartUpload"),
-		allow("KeepLostBatches", []string{p.objects(lostPrefix + "*")}, "s3:PutObject"),
 		allow("ListObjects", []string{p.bucket()}, "s3:ListBucket"),
 	}, p.keyGrants("kms:Decrypt", "kms:GenerateDataKey")...)
+}
+
+// processorGrants: sequence what Kinesis brings, and keep what cannot be sequenced.
+func (p place) processorGrants() []grant {
+	return append(p.sequenceGrants(),
+		allow("ReadIntake", []string{p.kinesis()}, "kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords",
+			"kinesis:GetShardIterator", "kinesis:ListShards"),
+		allow("KeepLostBatches", []string{p.objects(lostPrefix + "*")}, "s3:PutObject"))
 }
 
 // dispatchGrants: know every bot and queue, lock bots and note why they run. stream is the table stream that the function
@@ -58,19 +62,10 @@ func (p place) monitorGrants(stream, queue string) []grant {
 	return append(grants, p.keyGrants("kms:Decrypt", "kms:GenerateDataKey")...)
 }
 
-// loaderGrants: read what Firehose brought, write its events to the stream, remember what is loaded.
+// loaderGrants: sequence what Firehose brought, and delete it then.
 func (p place) loaderGrants(queue string) []grant {
-	r := p.resources
-	return append([]grant{
-		allow("ReadRaw", []string{p.objects(rawPrefix + "*")}, "s3:GetObject"),
-		allow("ReadObjects", []string{p.objects("bus/*"), p.objects("files/*")}, "s3:GetObject"),
-		allow("WriteObjects", []string{p.objects("bus/*"), p.objects("files/*")}, "s3:PutObject", "s3:AbortMultipartUpload"),
-		allow("ListObjects", []string{p.bucket()}, "s3:ListBucket"),
-		allow("WriteEvents", []string{p.kinesis()}, "kinesis:PutRecord", "kinesis:PutRecords"),
-		allow("RememberObjects", []string{p.table(r.LeoSettings)}, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
-		allow("ReadQueues", []string{p.table(r.LeoEvent)}, "dynamodb:GetItem", "dynamodb:BatchGetItem"),
-		allow("KeepCheckpoints", []string{p.table(r.LeoCron)}, "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
-	}, append(p.tellGrants(queue), p.keyGrants("kms:Decrypt", "kms:GenerateDataKey")...)...)
+	return append(append(p.sequenceGrants(), p.tellGrants(queue)...),
+		allow("LoadRaw", []string{p.objects(rawPrefix + "*")}, "s3:GetObject", "s3:DeleteObject"))
 }
 
 // archiverGrants: find queues, read their events, write archive objects and announce them on the stream.
@@ -92,10 +87,10 @@ func (p place) archiverGrants(queue string) []grant {
 func (p place) registerGrants() []grant {
 	r := p.resources
 	return append([]grant{
-		allow("KeepBots", []string{p.table(r.LeoCron), p.table(r.LeoSystem)}, "dynamodb:GetItem", "dynamodb:BatchGetItem",
-			"dynamodb:PutItem", "dynamodb:UpdateItem"),
-		allow("KeepSchemas", []string{p.objects("files/bus_internal/*")}, "s3:GetObject", "s3:PutObject", "s3:DeleteObject"),
-		allow("ListObjects", []string{p.bucket()}, "s3:ListBucket"),
+		allow("KeepBots", []string{p.table(r.LeoCron), p.table(r.LeoSystem)}, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+		allow("RememberRetired", []string{p.table(r.LeoSettings)}, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem",
+			"dynamodb:DeleteItem"),
+		allow("KeepSchemas", []string{p.objects("files/bus_internal/queue_schemas/*")}, "s3:PutObject", "s3:AbortMultipartUpload"),
 	}, p.keyGrants("kms:Decrypt", "kms:GenerateDataKey")...)
 }
 

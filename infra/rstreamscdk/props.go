@@ -1,12 +1,16 @@
 package rstreamscdk
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/rstreams-go/rstreams/bus/ref"
+	"github.com/rstreams-go/rstreams/sdk/replicate"
 )
 
 // BusProps configures NewBus. The zero value of every field is usable: a bus that costs next to nothing while it is idle, and
@@ -34,7 +38,11 @@ type BusProps struct {
 	Replication *Replication
 	// ArchiveEvery is how often the archiver looks for events to archive; 0 means 10 minutes.
 	ArchiveEvery time.Duration
-	// RawRetention is how long the raw objects of Firehose are kept, in whole days; 0 means 7 days (W-S6).
+	// SkipQueues and SkipBots are queues and bots whose events are dropped for good as they arrive: a way out when one of them
+	// floods the bus.
+	SkipQueues, SkipBots []string
+	// RawRetention is how long objects of Firehose are kept that could not be loaded, in whole days; 0 means 7 days (W-S6). What
+	// is loaded is deleted at once.
 	RawRetention time.Duration
 	// LogRetention is how long logs are kept, one of the times that CloudWatch Logs knows; 0 means 30 days.
 	LogRetention time.Duration
@@ -115,8 +123,9 @@ type Replication struct {
 type ReplicatedQueue struct {
 	// Queue is its name here, Destination its name there; "" means the same.
 	Queue, Destination string
-	// Account and Stack say which of the Roles' buses it goes to; "" means those of the first.
-	Account, Stack string
+	// Account and Stack say which of the Roles' buses it goes to; "" means those of the first. Region is where that bus is; ""
+	// means the region of this bus.
+	Account, Stack, Region string
 }
 
 // Alarms configures the alarms.
@@ -165,6 +174,16 @@ func (p BusProps) withDefaults() (BusProps, error) {
 	c.logRetention(p.LogRetention)
 	if p.Architecture != arm64 && p.Architecture != x86 {
 		c.bad("Architecture %q must be %s or %s", p.Architecture, arm64, x86)
+	}
+	for _, q := range p.SkipQueues {
+		if err := ref.ValidateQueue(q); err != nil || strings.Contains(q, ",") {
+			c.bad("SkipQueues: %q is no name of a queue that a list with commas can hold", q)
+		}
+	}
+	for _, b := range p.SkipBots {
+		if b == "" || strings.Contains(b, ",") {
+			c.bad("SkipBots: %q is no id of a bot that a list with commas can hold", b)
+		}
 	}
 	p.Tables.defaults(&c)
 	p.Memory.defaults(&c)
@@ -240,55 +259,33 @@ func (r *Replication) check(c *checks) {
 		c.bad("Replication needs Roles and Queues; leave it nil for none")
 		return
 	}
-	used := map[string]bool{}
 	for _, q := range r.Queues {
-		if q.Queue == "" {
-			c.bad("Replication.Queues has one without a name")
+		if err := ref.ValidateQueue(q.Queue); err != nil {
+			c.bad("Replication: %w", err)
 		}
-		d, ok := r.destination(q)
-		if !ok {
-			c.bad("Replication of %s: none of the Roles is that of bus %s in account %s", q.Queue, q.Stack, q.Account)
-		}
-		used[d.arn] = true
 	}
-	for _, arn := range r.Roles {
-		d, ok := parseRole(arn)
-		switch {
-		case !ok:
-			c.bad("Replication.Roles: %q must be the Role output of a bus, arn:aws:iam::ACCOUNT:role/STACK-LeoBotRole...", arn)
-		case !used[d.arn]:
-			c.bad("Replication.Roles: no queue goes to %s", arn)
-		}
+	if _, err := replicate.Routes(r.Roles, r.mapping()); err != nil {
+		c.bad("Replication: %w", err)
 	}
 }
 
-// destination is a bus that queues are copied to.
-type destination struct{ arn, account, stack string }
-
-var roleARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}):role/(.+)-LeoBotRole.*$`)
-
-func parseRole(arn string) (destination, bool) {
-	m := roleARN.FindStringSubmatch(arn)
-	if m == nil {
-		return destination{}, false
+// mapping returns the original's parameter QueueReplicationMapping.
+func (r *Replication) mapping() []byte {
+	type to struct {
+		Destination string `json:"destination,omitempty"`
+		Account     string `json:"account,omitempty"`
+		Stack       string `json:"stack,omitempty"`
+		Region      string `json:"region,omitempty"`
 	}
-	return destination{arn: arn, account: m[1], stack: m[2]}, true
-}
-
-// destination returns the bus that a queue goes to. The first role of an account and stack counts.
-func (r *Replication) destination(q ReplicatedQueue) (destination, bool) {
-	first, ok := parseRole(r.Roles[0])
-	if !ok {
-		return destination{}, false
+	list := make([]map[string]to, len(r.Queues))
+	for i, q := range r.Queues {
+		list[i] = map[string]to{q.Queue: {q.Destination, q.Account, q.Stack, q.Region}}
 	}
-	set(&q.Account, first.account)
-	set(&q.Stack, first.stack)
-	for _, arn := range r.Roles {
-		if d, ok := parseRole(arn); ok && d.account == q.Account && d.stack == q.Stack {
-			return d, true
-		}
+	text, err := json.Marshal(list)
+	if err != nil {
+		panic(err) // texts always marshal
 	}
-	return destination{}, false
+	return text
 }
 
 const (

@@ -39,7 +39,9 @@ func (b *Bus) sources() {
 	b.every(scheduler, "Minute", awsevents.Schedule_Rate(awscdk.Duration_Minutes(jsii.Number(1))))
 	b.async(archiver, 0, 60, false)
 	b.every(archiver, "Archive", awsevents.Schedule_Rate(awscdk.Duration_Minutes(jsii.Number(b.props.ArchiveEvery.Minutes()))))
+	// The bucket starts the loader as well. The clock sees to what was left when that failed.
 	b.async(firehoseLoader, asyncRetries, asyncAge, true)
+	b.every(firehoseLoader, "Load", awsevents.Schedule_Rate(awscdk.Duration_Minutes(jsii.Number(5))))
 }
 
 // lostBatches is where Lambda puts batches of the stream that failed for good: the bucket, which keeps them whole. Emulators

@@ -4,23 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/rstreams-go/rstreams/bus/ref"
 	"github.com/rstreams-go/rstreams/bus/sequencer"
 	"github.com/rstreams-go/rstreams/lambdas/internal/shell"
 )
 
-const (
-	defaultTTL   = 7 * 24 * time.Hour
-	defaultLease = 20 * time.Second
-	// reserve is what an invocation keeps of its time to give its claims back, tell what it did, and answer.
-	reserve = 4 * time.Second
-)
+// reserve is what an invocation keeps of its time to cut its claims short, tell what it did, and answer.
+const reserve = 4 * time.Second
 
 // errDeadline ends the work of an invocation that has no time left.
 var errDeadline = errors.New("the function's time is nearly over; what is published stays, the rest comes again")
@@ -33,49 +26,11 @@ type processor struct {
 }
 
 func newProcessor(env *shell.Env) (*processor, error) {
-	p := &processor{env: env, now: time.Now}
-	ttl, err := seconds(env.Getenv, "RSTREAMS_TTL_SECONDS", defaultTTL)
+	cfg, err := env.Sequencer()
 	if err != nil {
 		return nil, err
 	}
-	lease, err := env.Duration("RSTREAMS_LEASE", defaultLease)
-	if err != nil {
-		return nil, err
-	}
-	p.cfg = sequencer.Config{
-		TTL: ttl, Lease: lease, Logger: env.Logger, Bucket: env.Bus.Resources().LeoS3, CheckBlobs: true,
-		SkipBots: list(env.Getenv("RSTREAMS_SKIP_BOTS")),
-	}
-	for _, queue := range list(env.Getenv("RSTREAMS_SKIP_EVENTS")) {
-		p.cfg.SkipQueues = append(p.cfg.SkipQueues, ref.Queue(queue))
-	}
-	return p, nil
-}
-
-func seconds(getenv func(string) string, variable string, def time.Duration) (time.Duration, error) {
-	text := getenv(variable)
-	if text == "" {
-		return def, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > maxSeconds {
-		return 0, fmt.Errorf("%w: %s is %q, want a number of seconds, at least 1", shell.ErrConfig, variable, text)
-	}
-	return time.Duration(n) * time.Second, nil
-}
-
-// maxSeconds is a hundred years.
-const maxSeconds = 100 * 365 * 24 * 3600
-
-// list splits a list at commas.
-func list(text string) []string {
-	var out []string
-	for item := range strings.SplitSeq(text, ",") {
-		if item = strings.TrimSpace(item); item != "" {
-			out = append(out, item)
-		}
-	}
-	return out
+	return &processor{env: env, cfg: cfg, now: time.Now}, nil
 }
 
 // handle publishes one batch of the event source mapping.

@@ -257,8 +257,8 @@ func TestFault48InvocationsWithoutABusTakeALockOfTheirOwn(t *testing.T) {
 				if row := d.row(); row.Instance.StartTime != 0 || row.ErrorCount != 0 {
 					t.Errorf("the row was touched: %+v", row)
 				}
-				if d.lines.Len() != 0 {
-					t.Errorf("lines %s", d.lines.String())
+				if lines := d.lines.String(); lines != "" && (name == "returns" || lines != "[LEOCRON]:end:b:r1\n") {
+					t.Errorf("lines %s", lines)
 				}
 			})
 		})

@@ -24,6 +24,10 @@ type FindOptions struct {
 	Getenv func(name string) string
 }
 
+// ErrConfig reports a configuration of a bus on AWS that is incomplete or cannot be used. It is the ErrConfig of bus/store/aws,
+// under a name for those who do not import that. Callers should show the text: it says what is missing, and where.
+var ErrConfig = awsbus.ErrConfig
+
 // Found is the configuration of a bus on AWS.
 type Found struct {
 	// Resources are the names of the bus's parts; they are complete.
@@ -34,7 +38,7 @@ type Found struct {
 	Source string
 }
 
-// MissingError reports a configuration of a bus on AWS that lacks names. It wraps the ErrConfig of bus/store/aws. Callers
+// MissingError reports a configuration of a bus on AWS that lacks names. It wraps ErrConfig. Callers
 // should show the text.
 type MissingError struct {
 	// Source is where the configuration is from; Missing are the names that it lacks, in the order of the documentation.
@@ -44,12 +48,12 @@ type MissingError struct {
 
 // Error names the source and all that is missing.
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("%v: %s lacks %s; the outputs of the bus's stack have these names", awsbus.ErrConfig, e.Source,
+	return fmt.Sprintf("%v: %s lacks %s; the outputs of the bus's stack have these names", ErrConfig, e.Source,
 		strings.Join(e.Missing, ", "))
 }
 
-// Unwrap returns the ErrConfig of bus/store/aws.
-func (e *MissingError) Unwrap() error { return awsbus.ErrConfig }
+// Unwrap returns ErrConfig.
+func (e *MissingError) Unwrap() error { return ErrConfig }
 
 // Find returns the configuration of the bus on AWS of a url ("aws:STAGE", "aws:" or "", as in Parse).
 //
@@ -66,8 +70,8 @@ func (e *MissingError) Unwrap() error { return awsbus.ErrConfig }
 //   - the secrets that LEO_CONFIG_SECRET and RSTREAMS_CONFIG_SECRET name, in the configured region.
 //
 // Unlike leo-sdk, what is there but cannot be used is an error, and never silently passed over for the next one: a typing error
-// must not send a program to another bus. No region is ever assumed. The errors are *MissingError, another that wraps ErrConfig
-// of bus/store/aws, ErrURL where there is nothing at all, and store.ErrUnavailable where AWS did not answer.
+// must not send a program to another bus. No region is ever assumed. The errors are *MissingError, another that wraps ErrConfig,
+// ErrURL where there is nothing at all, and store.ErrUnavailable where AWS did not answer.
 func Find(ctx context.Context, url string, o FindOptions) (Found, error) {
 	p, err := Parse(url)
 	if err != nil {
@@ -108,7 +112,7 @@ func find(ctx context.Context, p Place, o FindOptions) (Found, error) {
 			ErrURL, Env, accepted)
 	}
 	return Found{}, fmt.Errorf("%w: %s: neither RSTREAMS_CONFIG nor a file such as rstreams.config.json in %s or above it, nor "+
-		"RSTREAMS_CONFIG_SECRET configures a bus; name its stage, as in aws:dev", awsbus.ErrConfig, p, o.Dir)
+		"RSTREAMS_CONFIG_SECRET configures a bus; name its stage, as in aws:dev", ErrConfig, p, o.Dir)
 }
 
 // envNames are the prefixes of the environment's providers, in order.
@@ -157,7 +161,7 @@ func fromTree(dir string) (Found, bool, error) {
 				}
 				if exists(path + ".js") {
 					return Found{}, true, fmt.Errorf("%w: %s.js is JavaScript, which is not run here; write what it exports to %s.json, "+
-						"or name the bus with %s", awsbus.ErrConfig, path, path, Env)
+						"or name the bus with %s", ErrConfig, path, path, Env)
 				}
 			}
 		}
@@ -180,9 +184,9 @@ func fromFile(path, source string) (Found, bool, error) {
 	text, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Found{}, true, fmt.Errorf("%w: %s: it is neither JSON nor a file that is there", awsbus.ErrConfig, source)
+		return Found{}, true, fmt.Errorf("%w: %s: it is neither JSON nor a file that is there", ErrConfig, source)
 	case err != nil:
-		return Found{}, true, fmt.Errorf("%w: %s: %w", awsbus.ErrConfig, source, err)
+		return Found{}, true, fmt.Errorf("%w: %s: %w", ErrConfig, source, err)
 	}
 	found, err := parse(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), source)
 	return found, true, err
@@ -201,7 +205,7 @@ func parse(text []byte, source string) (Found, error) {
 		} `json:"resources"`
 	}
 	if err := json.Unmarshal(text, &more); err != nil {
-		return Found{}, fmt.Errorf("%w: %s: Endpoint: %w", awsbus.ErrConfig, source, err)
+		return Found{}, fmt.Errorf("%w: %s: Endpoint: %w", ErrConfig, source, err)
 	}
 	found := Found{Resources: r, Endpoint: more.Endpoint, Source: source}
 	if found.Endpoint == "" {

@@ -152,7 +152,11 @@ func (w *Writer) closeSection(b *batch) {
 	s := &fileSection{records: f.count, size: len(b.text), text: b.text, done: make(chan struct{})}
 	f.sections = append(f.sections, s)
 	f.count, b.text = 0, w.spare
-	if w.spare = nil; b.text == nil {
+	switch w.spare = nil; {
+	case b.text != nil:
+	case s.size >= w.o.Blobs.SectionBytes && len(f.sections) < w.o.Blobs.Sections:
+		b.text = make([]byte, 0, cap(s.text)) // The next one will be as large.
+	default:
 		b.text = texts.get()
 	}
 	w.compressing++

@@ -21,8 +21,8 @@ type Process struct {
 	// At is the write, from 1, at which the process dies; 0 for never. With After, that write takes effect.
 	At    int
 	After bool
-	// Before, if set, is called before every write that takes effect.
-	Before func()
+	// Before, if set, is called before every write that takes effect, with its name, such as "Chunks.Put".
+	Before func(write string)
 
 	mu     sync.Mutex
 	writes int
@@ -43,7 +43,7 @@ func (p *Process) Dead() bool {
 	return p.dead
 }
 
-func (p *Process) do(fn func() error) error {
+func (p *Process) do(write string, fn func() error) error {
 	p.mu.Lock()
 	if p.dead {
 		p.mu.Unlock()
@@ -57,7 +57,7 @@ func (p *Process) do(fn func() error) error {
 		return ErrDead
 	}
 	if p.Before != nil {
-		p.Before()
+		p.Before(write)
 	}
 	if err := fn(); err != nil || !now {
 		return err
@@ -93,7 +93,7 @@ type chunks struct {
 
 func (c chunks) Put(ctx context.Context, list []store.Chunk) error {
 	for i := range list {
-		if err := c.p.do(func() error { return c.Chunks.Put(ctx, list[i:i+1]) }); err != nil {
+		if err := c.p.do("Chunks.Put", func() error { return c.Chunks.Put(ctx, list[i:i+1]) }); err != nil {
 			return err
 		}
 	}
@@ -109,7 +109,7 @@ func (c chunks) Query(ctx context.Context, queue, after, through string, limit, 
 
 func (c chunks) Delete(ctx context.Context, queue string, ends []string) error {
 	for i := range ends {
-		if err := c.p.do(func() error { return c.Chunks.Delete(ctx, queue, ends[i:i+1]) }); err != nil {
+		if err := c.p.do("Chunks.Delete", func() error { return c.Chunks.Delete(ctx, queue, ends[i:i+1]) }); err != nil {
 			return err
 		}
 	}
@@ -122,20 +122,20 @@ type queues struct {
 }
 
 func (q queues) Claim(ctx context.Context, c store.Claim) (g store.Grant, err error) {
-	err = q.p.do(func() error { g, err = q.Queues.Claim(ctx, c); return err })
+	err = q.p.do("Queues.Claim", func() error { g, err = q.Queues.Claim(ctx, c); return err })
 	return g, err
 }
 
 func (q queues) Advance(ctx context.Context, a store.Advance) error {
-	return q.p.do(func() error { return q.Queues.Advance(ctx, a) })
+	return q.p.do("Queues.Advance", func() error { return q.Queues.Advance(ctx, a) })
 }
 
 func (q queues) SetArchive(ctx context.Context, queue, end string) error {
-	return q.p.do(func() error { return q.Queues.SetArchive(ctx, queue, end) })
+	return q.p.do("Queues.SetArchive", func() error { return q.Queues.SetArchive(ctx, queue, end) })
 }
 
 func (q queues) SetSnapshot(ctx context.Context, queue, start, next string) error {
-	return q.p.do(func() error { return q.Queues.SetSnapshot(ctx, queue, start, next) })
+	return q.p.do("Queues.SetSnapshot", func() error { return q.Queues.SetSnapshot(ctx, queue, start, next) })
 }
 
 type bots struct {
@@ -144,7 +144,7 @@ type bots struct {
 }
 
 func (b bots) Produced(ctx context.Context, list []store.Produced) error {
-	return b.p.do(func() error { return b.Bots.Produced(ctx, list) })
+	return b.p.do("Bots.Produced", func() error { return b.Bots.Produced(ctx, list) })
 }
 
 type blobs struct {
@@ -157,7 +157,7 @@ func (b blobs) Put(ctx context.Context, key string, r io.Reader) (ref store.Blob
 	if err != nil {
 		return ref, 0, err
 	}
-	err = b.p.do(func() error { ref, n, err = b.Blobs.Put(ctx, key, bytes.NewReader(data)); return err })
+	err = b.p.do("Blobs.Put", func() error { ref, n, err = b.Blobs.Put(ctx, key, bytes.NewReader(data)); return err })
 	return ref, n, err
 }
 
@@ -170,7 +170,7 @@ func (b blobs) Get(ctx context.Context, ref store.BlobRef, offset, length int64)
 
 func (b blobs) Delete(ctx context.Context, keys []string) error {
 	for i := range keys {
-		if err := b.p.do(func() error { return b.Blobs.Delete(ctx, keys[i:i+1]) }); err != nil {
+		if err := b.p.do("Blobs.Delete", func() error { return b.Blobs.Delete(ctx, keys[i:i+1]) }); err != nil {
 			return err
 		}
 	}
@@ -183,19 +183,19 @@ type settings struct {
 }
 
 func (s settings) Put(ctx context.Context, id string, v json.RawMessage) error {
-	return s.p.do(func() error { return s.Settings.Put(ctx, id, v) })
+	return s.p.do("Settings.Put", func() error { return s.Settings.Put(ctx, id, v) })
 }
 
 func (s settings) Swap(ctx context.Context, id string, old, next json.RawMessage) error {
-	return s.p.do(func() error { return s.Settings.Swap(ctx, id, old, next) })
+	return s.p.do("Settings.Swap", func() error { return s.Settings.Swap(ctx, id, old, next) })
 }
 
 func (s settings) Acquire(ctx context.Context, name, owner string, now, expires int64) error {
-	return s.p.do(func() error { return s.Settings.Acquire(ctx, name, owner, now, expires) })
+	return s.p.do("Settings.Acquire", func() error { return s.Settings.Acquire(ctx, name, owner, now, expires) })
 }
 
 func (s settings) Release(ctx context.Context, name, owner string) error {
-	return s.p.do(func() error { return s.Settings.Release(ctx, name, owner) })
+	return s.p.do("Settings.Release", func() error { return s.Settings.Release(ctx, name, owner) })
 }
 
 type intake struct {
@@ -204,6 +204,6 @@ type intake struct {
 }
 
 func (i intake) Put(ctx context.Context, records []store.Record) (acks []store.Ack, err error) {
-	err = i.p.do(func() error { acks, err = i.Intake.Put(ctx, records); return err })
+	err = i.p.do("Intake.Put", func() error { acks, err = i.Intake.Put(ctx, records); return err })
 	return acks, err
 }

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -216,11 +215,6 @@ func (f *follower) next(want ...store.Change) {
 			if f.e.mine(c.ID) {
 				got = append(got, c)
 			}
-		}
-	}
-	if f.e.o.FeedByRow {
-		for _, list := range [][]store.Change{got, want} {
-			slices.SortStableFunc(list, func(a, b store.Change) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID)) })
 		}
 	}
 	f.e.same(got, want)

@@ -3,6 +3,8 @@
 //	export RSTREAMS_BUS=embedded:./quakes
 //	rstreams dev ./examples/quakes/quakesbots     # builds it and runs its bots
 //	rstreams run quakes-source                    # in another terminal: writes the week
+//
+// The same program is each of the demonstration's Lambda functions (scripts/deploy STAGE --demo); RSTREAMS_BOT names the bot.
 package main
 
 import (
@@ -18,5 +20,5 @@ func main() {
 	if csv == "" {
 		csv = "quakes.csv"
 	}
-	bot.Main(quakes.Bots(quakes.Config{CSV: csv, Totals: os.Stdout, Pace: 3 * time.Second})...)
+	bot.Main(quakes.Bots(quakes.Config{CSV: csv, Totals: os.Stdout, TotalsSchedule: "* * * * * *", Pace: 3 * time.Second})...)
 }

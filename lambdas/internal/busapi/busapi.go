@@ -28,7 +28,7 @@ import (
 )
 
 // ErrUnsupported reports a request of an unknown type. It fails the invocation, where other errors are an answer.
-var ErrUnsupported = errors.New("Unsupported action")
+var ErrUnsupported = errors.New("Unsupported action") //nolint:staticcheck // It is the original's text.
 
 // errRequest reports a request that cannot be understood.
 var errRequest = errors.New("invalid request")
@@ -98,7 +98,7 @@ func (a *API) Handle(ctx context.Context, requestID string, text json.RawMessage
 		"start": a.start, "end": a.end, "read": a.read, "write": a.write, "checkpoint": a.checkpoint,
 	}[r.Type]
 	if work == nil {
-		return nil, fmt.Errorf("%w '%s'.", ErrUnsupported, r.Type) //nolint:staticcheck // It is the original's text.
+		return nil, fmt.Errorf("%w '%s'.", ErrUnsupported, r.Type) //nolint:staticcheck // As above.
 	}
 	ctx, cancel := shell.Ahead(ctx, answerTime, errTime)
 	defer cancel()

@@ -100,13 +100,13 @@ func (a *app) root() *cobra.Command {
 		Short: "Run, feed, read and inspect an RStreams event bus",
 		Long: "rstreams runs, feeds, reads and inspects an RStreams event bus.\n\n" +
 			"Begin with `rstreams demo`: it runs a whole bus on real data and ends by itself.\n" +
-			"Name the bus with --bus or RSTREAMS_BUS, for example embedded:./data.",
+			"Name the bus with --bus or RSTREAMS_BUS, for example embedded:./data, or aws:dev for the bus of a stage on AWS.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.PersistentFlags().StringVar(&a.url, "bus", "", "the bus, such as embedded:./data (default: $RSTREAMS_BUS)")
+	root.PersistentFlags().StringVar(&a.url, "bus", "", "the bus, such as embedded:./data or aws:dev (default: $RSTREAMS_BUS)")
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress and no notes on standard error")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError(fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath()))
@@ -153,6 +153,9 @@ func (a *app) open() (*rstreams.Bus, func(*error), error) {
 	at, err := config.Parse(a.url)
 	if err != nil {
 		return nil, nil, err
+	}
+	if at.AWS {
+		return a.create()
 	}
 	if _, err := os.Stat(at.Dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("%w: there is no bus in %s; `rstreams write` makes one", store.ErrUnavailable, at.Dir)

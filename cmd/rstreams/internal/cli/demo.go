@@ -45,7 +45,8 @@ func (a *app) demoCommand() *cobra.Command {
 			"quakes.hourly, an offload bot writes a CSV file, and a cron bot prints totals. It ends by itself with a summary.\n\n" +
 			"--keep leaves the bus and the CSV file in DIR, or in a new directory, for rstreams read, trace, bots and the rest.\n" +
 			"With --bus the demo runs on that bus, which is kept; RSTREAMS_BUS does not count, so that it never runs there by\n" +
-			"accident.",
+			"accident. On AWS (--bus aws:dev) it writes the records and waits for the bots, which are Lambda functions there:\n" +
+			"`scripts/deploy dev --demo` deploys them. Each run there plays the week once more.",
 		Args: args(0, 1, "[--keep [DIR]]"),
 		RunE: func(_ *cobra.Command, names []string) error {
 			if len(names) == 1 {
@@ -61,13 +62,15 @@ func (a *app) demoCommand() *cobra.Command {
 	f.StringVar(&o.keep, "keep", "", "keep the bus in this directory, or in a new one")
 	f.Lookup("keep").NoOptDefVal = keepTemporary
 	f.DurationVar(&o.pace, "pace", 3*time.Second, "how long the week takes; 0 for as fast as possible")
-	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "give up after so long")
+	f.DurationVar(&o.timeout, "timeout", 0, "give up after so long (default 2m, on AWS 10m)")
 	return c
 }
 
 // demoPlace is where a demo runs.
 type demoPlace struct {
 	url, csv string
+	// aws tells that the bots are functions on AWS.
+	aws bool
 	// kept tells that the bus stays; remove removes it otherwise.
 	kept   bool
 	remove func() error
@@ -85,6 +88,9 @@ func (a *app) place(o demoOptions) (demoPlace, error) {
 		at, err := config.Parse(a.url)
 		if err != nil {
 			return demoPlace{}, err
+		}
+		if at.AWS {
+			return demoPlace{url: a.url, aws: true, kept: true}, nil
 		}
 		return keep(at.Dir), nil
 	case o.keep != "" && o.keep != keepTemporary:
@@ -110,8 +116,16 @@ func (a *app) demo(o demoOptions) (err error) {
 		defer func() { err = errors.Join(err, p.remove()) }()
 	}
 	d := &demo{a: a, place: p, pace: o.pace}
+	if o.timeout == 0 {
+		if o.timeout = 2 * time.Minute; p.aws {
+			o.timeout = 10 * time.Minute
+		}
+	}
 	ctx, cancel := context.WithTimeoutCause(a.soft, o.timeout, errDemoTime)
 	defer cancel()
+	if p.aws {
+		return d.onAWS(ctx)
+	}
 	h, err := hostBots(a, p.url, d.bots())
 	if err != nil {
 		return err
@@ -149,7 +163,7 @@ type demo struct {
 // bots returns the demo's bots with the hooks of this program.
 func (d *demo) bots() []bot.Bot {
 	return quakes.Bots(quakes.Config{
-		CSV: d.place.csv, Totals: d.a.Out, Pace: d.pace,
+		CSV: d.place.csv, Totals: d.a.Out, TotalsSchedule: "* * * * * *", Pace: d.pace,
 		Offloaded: func(e rstreams.Event) {
 			latency := time.Since(time.UnixMilli(e.SourceTimestamp))
 			d.mu.Lock()
@@ -222,7 +236,13 @@ func (d *demo) left(ctx context.Context) (string, error) {
 // summary prints what happened.
 func (d *demo) summary(took time.Duration) error {
 	ctx, out := d.a.soft, d.a.Out
-	report, err := verify.Run(ctx, d.bus.Store(), verify.Options{})
+	var check verify.Options
+	var bots []string
+	if d.place.aws { // Others may be using the bus.
+		check.Queues = []string{quakes.RawQueue, quakes.ScoredQueue, quakes.HourlyQueue}
+		bots = demoBots()
+	}
+	report, err := verify.Run(ctx, d.bus.Store(), check)
 	if err != nil {
 		return err
 	}
@@ -238,7 +258,7 @@ func (d *demo) summary(took time.Duration) error {
 	}
 	_, _ = fmt.Fprintln(out)
 	t = newTable(out, false, "BOT", "READ", "CHECKPOINT", "ERRORS")
-	err = eachBot(ctx, d.bus.Store(), nil, func(b store.Bot) error {
+	err = eachBot(ctx, d.bus.Store(), bots, func(b store.Bot) error {
 		for _, at := range slices.Sorted(maps.Keys(b.Read)) {
 			if cp := b.Read[at]; cp.Position != "" {
 				if err := t.row(nil, b.ID, at, cp.Position, b.ErrorCount); err != nil {
@@ -283,12 +303,18 @@ func (d *demo) latency() {
 	slices.Sort(d.latencies)
 	n := len(d.latencies)
 	if n == 0 {
-		_, _ = fmt.Fprintf(d.a.Out, "nothing was left to offload\n")
+		if !d.place.aws {
+			_, _ = fmt.Fprintf(d.a.Out, "nothing was left to offload\n")
+		}
 		return
 	}
+	what := "from write to CSV"
+	if d.place.aws {
+		what = "from write to scored, read back here"
+	}
 	at := func(q float64) int64 { return d.latencies[min(n-1, int(q*float64(n)))].Milliseconds() }
-	_, _ = fmt.Fprintf(d.a.Out, "from write to CSV: p50 %d ms, p95 %d ms, max %d ms (%s events)\n",
-		at(0.5), at(0.95), d.latencies[n-1].Milliseconds(), thousands(int64(n)))
+	_, _ = fmt.Fprintf(d.a.Out, "%s: p50 %d ms, p95 %d ms, max %d ms (%s events)\n",
+		what, at(0.5), at(0.95), d.latencies[n-1].Milliseconds(), thousands(int64(n)))
 }
 
 // further tells what to do with the bus.
@@ -301,11 +327,15 @@ func (d *demo) further(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(d.a.Out, "\nThe bus is kept, and the rows are in %s. Try:\n\n"+
+	where := "The bus is kept, and the rows are in " + d.place.csv
+	if d.place.aws {
+		where = "The bots are functions; " + quakes.CSVBot + " keeps its rows in its own /tmp/quakes.csv"
+	}
+	_, err = fmt.Fprintf(d.a.Out, "\n%s. Try:\n\n"+
 		"  export RSTREAMS_BUS=%s\n"+
 		"  rstreams read %s --limit 3\n"+
 		"  rstreams trace %s %s\n"+
-		"  rstreams bots\n", d.place.csv, d.place.url, quakes.HourlyQueue, quakes.HourlyQueue, q.Head)
+		"  rstreams bots\n", where, d.place.url, quakes.HourlyQueue, quakes.HourlyQueue, q.Head)
 	return err
 }
 

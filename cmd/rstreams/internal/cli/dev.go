@@ -18,10 +18,11 @@ func (a *app) devCommand() *cobra.Command {
 		Use:   "dev [PACKAGE [ARG...]]",
 		Short: "Run a bus, and the bots of a Go program, in the foreground",
 		Long: "dev serves the schedules of an embedded bus and logs what happens on it: queues that grow, bots that start, end and\n" +
-			"fail. It runs until it is interrupted.\n\n" +
+			"fail. It runs until it is interrupted. On a bus on AWS, which serves schedules itself, it only logs.\n\n" +
 			"With a Go package (such as ./cmd/bots, a program that calls bot.Main) it also builds and runs that program, with the\n" +
 			"arguments given and RSTREAMS_BUS set, and builds and starts it anew whenever one of its Go files changes. A program\n" +
-			"that does not compile is told of, and the one before runs on.",
+			"that does not compile is told of, and the one before runs on. On a bus on AWS the program's bots run here, beside those\n" +
+			"that are deployed; a bot that is deployed there as a function is refused.",
 		Args: args(0, -1, "[PACKAGE [ARG...]]"),
 		RunE: func(_ *cobra.Command, names []string) error { return a.dev(names) },
 	}
@@ -37,6 +38,10 @@ func (a *app) dev(names []string) (err error) {
 	if url == "" {
 		url = "embedded:./.rstreams"
 		a.note("no bus is named; taking %s", url)
+	}
+	place, err := config.Parse(url)
+	if err != nil {
+		return err
 	}
 	h, err := hostBots(a, url, nil)
 	if err != nil {
@@ -57,7 +62,11 @@ func (a *app) dev(names []string) (err error) {
 		p := program{a: a, pkg: names[0], args: append([]string{"dev"}, names[1:]...), url: url}
 		err = p.run(ctx)
 	} else {
-		a.note("serving %s; interrupt to stop", url)
+		what := "serving"
+		if place.AWS {
+			what = "watching"
+		}
+		a.note("%s %s; interrupt to stop", what, url)
 		<-ctx.Done()
 	}
 	cancel(nil)

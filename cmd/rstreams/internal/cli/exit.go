@@ -34,8 +34,8 @@ func exitCodes() [][3]string {
 	return [][3]string{
 		{"0", "ok", "everything asked for was done; long-running commands that a signal ended in order"},
 		{"1", "failure", "something else went wrong; the line on standard error says what"},
-		{"2", "usage", "a wrong command, flag, bus URL, position, schedule or name; correct it"},
-		{"3", "bus unavailable", "the bus cannot be opened, read or written: missing, locked, read-only, full, damaged; the message says what to do"},
+		{"2", "usage", "a wrong command, flag, bus URL, bus configuration, position, schedule or name; correct it"},
+		{"3", "bus unavailable", "the bus cannot be opened, read or written: missing, locked, read-only, full, damaged, refused, not reachable; the message says what to do"},
 		{"4", "verification failed", "rstreams verify found faults; each is listed"},
 		{"5", "bad input", "a line of the input is no event; the message has its number, everything before it is written"},
 		{"6", "not found", "the queue, bot, event or dead letter does not exist"},
@@ -88,7 +88,7 @@ func exitCode(err error) int {
 		return codeUnavailable
 	case errors.Is(err, rstreams.ErrStaleCheckpoint), errors.Is(err, rstreams.ErrBackwards):
 		return codeStale
-	case errors.Is(err, config.ErrURL), errors.Is(err, eid.ErrInvalid), errors.Is(err, ref.ErrInvalid),
+	case errors.Is(err, config.ErrURL), errors.Is(err, config.ErrConfig), errors.Is(err, eid.ErrInvalid), errors.Is(err, ref.ErrInvalid),
 		strings.HasPrefix(err.Error(), "unknown command"):
 		return codeUsage
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, rstreams.ErrQueueNotFound), errors.Is(err, rstreams.ErrEventNotFound):

@@ -7,35 +7,30 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/rstreams-go/rstreams/bus/local"
 	"github.com/rstreams-go/rstreams/bus/store"
 	"github.com/rstreams-go/rstreams/sdk/bot"
 	"github.com/rstreams-go/rstreams/sdk/config"
 	"github.com/rstreams-go/rstreams/sdk/rstreams"
 )
 
-// host runs bots on a bus. On an embedded bus they run in this process; a backend that runs bots by itself needs only another
-// hostBots.
+// host runs bots of this process on a bus.
 type host struct {
-	bus    *rstreams.Bus
-	bots   []bot.Bot
-	local  *local.Bus
-	runner *bot.Runner
-	stop   func()
+	bus     *rstreams.Bus
+	bots    []bot.Bot
+	backend *config.Backend
+	runner  *bot.Runner
+	stop    func()
 }
 
 // hostBots opens the bus, registers the bots and runs them as their triggers and schedules ask.
 func hostBots(a *app, url string, bots []bot.Bot) (*host, error) {
-	at, err := config.Parse(url)
-	if err != nil {
-		return nil, err
-	}
 	log := a.logger(slog.LevelWarn)
 	h := &host{bots: bots}
-	if h.local, err = local.Open(a.hard, at.Dir, local.Options{Logger: log}); err != nil {
+	var err error
+	if h.backend, err = config.Open(a.hard, url, config.Options{Logger: log}); err != nil {
 		return nil, err
 	}
-	h.bus = rstreams.New(h.local.Store(), rstreams.Options{Logger: log})
+	h.bus = rstreams.New(h.backend.Store, rstreams.Options{Logger: log})
 	if err := h.start(a.soft, log); err != nil {
 		return nil, errors.Join(err, h.close(a.hard))
 	}
@@ -49,7 +44,7 @@ func (h *host) start(ctx context.Context, log *slog.Logger) (err error) {
 	if err := bot.Register(ctx, h.bus.Store().Bots, h.bots...); err != nil {
 		return err
 	}
-	h.stop, err = h.local.StartDispatcher(h.runner, h.runner.Hosts)
+	h.stop, err = h.backend.Host(h.runner, h.runner.Hosts)
 	return err
 }
 
@@ -85,5 +80,5 @@ func (h *host) stopBots(ctx context.Context) error {
 
 // close stops the bots and closes the bus.
 func (h *host) close(ctx context.Context) error {
-	return errors.Join(h.stopBots(ctx), h.local.Close(ctx))
+	return errors.Join(h.stopBots(ctx), h.backend.Close(ctx))
 }

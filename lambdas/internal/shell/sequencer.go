@@ -1,0 +1,74 @@
+package shell
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rstreams-go/rstreams/bus/ref"
+	"github.com/rstreams-go/rstreams/bus/sequencer"
+)
+
+// The environment of functions that publish.
+const (
+	// EnvTTL is how long events stay in the index, in seconds; 604800, 7 days, where it is not set.
+	EnvTTL = "RSTREAMS_TTL_SECONDS"
+	// EnvSkipEvents and EnvSkipBots are queues and bots, separated by commas, whose events are dropped for good.
+	EnvSkipEvents = "RSTREAMS_SKIP_EVENTS"
+	EnvSkipBots   = "RSTREAMS_SKIP_BOTS"
+	// EnvLease is for how long an invocation that died keeps its queues from others; 20s where it is not set.
+	EnvLease = "RSTREAMS_LEASE"
+)
+
+const (
+	defaultTTL   = 7 * 24 * time.Hour
+	defaultLease = 20 * time.Second
+	// maxTTL is a hundred years, in seconds.
+	maxTTL = 100 * 365 * 24 * 3600
+)
+
+// TTL returns how long events stay in the index. The error wraps ErrConfig.
+func (e *Env) TTL() (time.Duration, error) {
+	text := e.Getenv(EnvTTL)
+	if text == "" {
+		return defaultTTL, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxTTL {
+		return 0, fmt.Errorf("%w: %s is %q, want a number of seconds, at least 1", ErrConfig, EnvTTL, text)
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+// Sequencer reads how events are to be published on this bus: everything but the owner, which each invocation has of its own. The error
+// wraps ErrConfig.
+func (e *Env) Sequencer() (sequencer.Config, error) {
+	ttl, err := e.TTL()
+	if err != nil {
+		return sequencer.Config{}, err
+	}
+	lease, err := e.Duration(EnvLease, defaultLease)
+	if err != nil {
+		return sequencer.Config{}, err
+	}
+	cfg := sequencer.Config{
+		TTL: ttl, Lease: lease, Logger: e.Logger, Bucket: e.Bus.Resources().LeoS3, CheckBlobs: true,
+		SkipBots: list(e.Getenv(EnvSkipBots)),
+	}
+	for _, queue := range list(e.Getenv(EnvSkipEvents)) {
+		cfg.SkipQueues = append(cfg.SkipQueues, ref.Queue(queue))
+	}
+	return cfg, nil
+}
+
+// list splits a list at commas.
+func list(text string) []string {
+	var out []string
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
