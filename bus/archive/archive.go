@@ -230,8 +230,8 @@ func (a *Archiver) queue(ctx context.Context, q store.Queue) (res Result, err er
 		if err != nil {
 			return res, err
 		}
-		if o.last == "" {
-			return res, nil // It was expired before it was read.
+		if o.pointer.Records == 0 {
+			return res, nil // It expired before it was read, or there is no event in it.
 		}
 		if err := a.publish(ctx, q.Name, o); err != nil {
 			return res, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -28,6 +29,8 @@ const (
 	maxBadBytes = 1 << 20
 	// maxInlineText bounds the text of an inline chunk whose size the index states wrongly.
 	maxInlineText = 64 << 20
+	// maxKeyQueue is how many bytes of a queue's name go into a key.
+	maxKeyQueue = 800
 )
 
 // object is a run of whole chunks of a queue on its way into a blob.
@@ -86,8 +89,8 @@ var (
 
 // keyQueue bounds a queue's name in a key of at most 1024 bytes.
 func keyQueue(queue string) string {
-	if len(queue) > 800 {
-		return queue[:800]
+	if len(queue) > maxKeyQueue {
+		return strings.ToValidUTF8(queue[:maxKeyQueue], "")
 	}
 	return queue
 }
@@ -102,8 +105,7 @@ func (a *Archiver) fill(ctx context.Context, o *object, queue, end, through stri
 		}
 		for i := range page.Chunks {
 			c := &page.Chunks[i]
-			if o.pointer.GzipSize >= a.cfg.ObjectBytes || o.pointer.Records+o.section.Records >= maxRecords ||
-				len(o.pointer.Offsets) >= maxSections || o.last != "" && a.over() {
+			if a.full(o) {
 				return o.close()
 			}
 			after = c.End
@@ -121,6 +123,12 @@ func (a *Archiver) fill(ctx context.Context, o *object, queue, end, through stri
 			return o.close()
 		}
 	}
+}
+
+// full tells whether the object ends before the next chunk. One without events goes on, as nothing can be published of it.
+func (a *Archiver) full(o *object) bool {
+	records := o.pointer.Records + o.section.Records
+	return records > 0 && (o.pointer.GzipSize >= a.cfg.ObjectBytes || len(o.pointer.Offsets) >= maxSections || records >= maxRecords || a.over())
 }
 
 // chunk adds the events of a chunk that come after the id end.

@@ -44,6 +44,9 @@ type BotsProps struct {
 	LogRetention time.Duration
 	// Architecture and Endpoint are as in BusProps; "" means those of the bus, if NewBus made it.
 	Architecture, Endpoint string
+
+	// registerCode is a built Register function, for tests.
+	registerCode string
 }
 
 // Handler is a function that others have written and that the bus shall run as a bot.
@@ -208,13 +211,13 @@ func (p *BotsProps) code(registers bool) (dir string, cleanup func(), err error)
 	ctx := context.Background()
 	switch {
 	case p.Code != "":
-		err = built(p.Code, ".")
+		err = built(p.Code, "")
 	case p.Entry != "":
 		if err = os.Mkdir(filepath.Join(dir, botCode), 0o755); err == nil {
 			err = buildProgram(ctx, filepath.Join(dir, botCode), p.Architecture, p.Entry)
 		}
 	}
-	if err == nil && registers {
+	if err == nil && registers && p.registerCode == "" {
 		err = buildBus(ctx, dir, p.Architecture, []string{register})
 	}
 	if err != nil {
@@ -349,7 +352,7 @@ func (b *Bots) register(bus place, props BotsProps, code string) awslambda.Funct
 	scope := constructs.NewConstruct(b.Construct, jsii.String("Register"))
 	logs := newLogGroup(scope, "Log", props.LogRetention)
 	return newFunction(scope, functionProps{
-		code: filepath.Join(code, register), description: "registers bots on bus " + bus.bus, memory: memory, timeout: 5 * time.Minute,
+		code: cmp.Or(props.registerCode, filepath.Join(code, register)), description: "registers bots on bus " + bus.bus, memory: memory, timeout: 5 * time.Minute,
 		env: map[string]*string{
 			"RSTREAMS_CONFIG": bus.config(), "RSTREAMS_STACK": jsii.String(bus.bus), "GOMEMLIMIT": jsii.String(memoryLimit(memory)),
 		},

@@ -41,16 +41,17 @@ func handler(env *shell.Env, once *dispatch.Once, now func() time.Time) handle {
 	return func(ctx context.Context, e shell.DynamoEvent) (shell.BatchResponse, error) {
 		ctx, cancel := shell.Ahead(ctx, dispatcher.Reserve, dispatcher.ErrDeadline)
 		defer cancel()
-		heads, unreadable := moved(env, e)
+		clock := now()
+		heads, unreadable := moved(env, e, clock)
 		report, err := once.Moved(ctx, heads)
-		dispatcher.Emit(env, report, err, unreadable, dispatcher.Lag(e.Records, now()))
+		dispatcher.Emit(env, report, err, unreadable, dispatcher.Lag(e.Records, clock))
 		return env.Respond(dispatcher.First(e.Records), dispatcher.Again(ctx, err))
 	}
 }
 
 // moved returns the newest head of every queue whose head changed; claims, releases, archives and snapshots change none. Rows
 // that cannot be read are passed over and counted: they hold up no other queue.
-func moved(env *shell.Env, e shell.DynamoEvent) (heads map[string]dispatch.Head, unreadable int) {
+func moved(env *shell.Env, e shell.DynamoEvent, clock time.Time) (heads map[string]dispatch.Head, unreadable int) {
 	heads = map[string]dispatch.Head{}
 	for i := range e.Records {
 		c := &e.Records[i].Change
@@ -67,7 +68,7 @@ func moved(env *shell.Env, e shell.DynamoEvent) (heads map[string]dispatch.Head,
 		}
 		at := now.Timestamp
 		if at == 0 { // Software that keeps no time of publication.
-			at = c.Created.UnixMilli()
+			at = dispatcher.Made(&e.Records[i], clock)
 		}
 		if known, ok := heads[now.Name]; !ok || store.LaterHead(now.Name, now.Head, known.ID) {
 			heads[now.Name] = dispatch.Head{ID: now.Head, At: at}

@@ -56,8 +56,9 @@ func newHandler(env *shell.Env, now func() time.Time) (handle, error) {
 	return func(ctx context.Context, e shell.DynamoEvent) (shell.BatchResponse, error) {
 		ctx, cancel := shell.Ahead(ctx, dispatcher.Reserve, dispatcher.ErrDeadline)
 		defer cancel()
-		events, unreadable := monitored(env, e)
-		err := monitor.Write(ctx, env.Store.Intake, events, hashKey, now())
+		clock := now()
+		events, unreadable := monitored(env, e, clock)
+		err := monitor.Write(ctx, env.Store.Intake, events, hashKey, clock)
 		if err == nil {
 			env.Metrics.Emit(shell.Count(MetricMonitored, len(events)), shell.Count(dispatcher.MetricUnreadable, unreadable))
 		}
@@ -66,10 +67,10 @@ func newHandler(env *shell.Env, now func() time.Time) (handle, error) {
 }
 
 // monitored returns what a batch says. Changes that cannot be read are passed over and counted.
-func monitored(env *shell.Env, e shell.DynamoEvent) (events []event.Event, unreadable int) {
+func monitored(env *shell.Env, e shell.DynamoEvent, clock time.Time) (events []event.Event, unreadable int) {
 	for i := range e.Records {
 		c := &e.Records[i].Change
-		change := monitor.Change{At: c.Created.UnixMilli()}
+		change := monitor.Change{At: dispatcher.Made(&e.Records[i], clock)}
 		var err error
 		var told []event.Event
 		if change.Old, err = awsbus.DecodeBotImage(c.OldImage); err == nil {

@@ -10,7 +10,7 @@ import (
 	awsbus "github.com/rstreams-go/rstreams/bus/store/aws"
 )
 
-// openEmbedded refuses: functions on AWS have no use for an embedded bus, and without it they are a third smaller.
+// openEmbedded refuses: functions on AWS have no use for an embedded bus, and without it they are a quarter smaller.
 func openEmbedded(_ context.Context, p Place, _ Options) (*Backend, error) {
 	return nil, fmt.Errorf("%w: %s: this program was built without the embedded bus (build tag rstreams_lambda)", store.ErrUnavailable, p)
 }

@@ -159,7 +159,7 @@ func TestADamagedLineDoesNotHoldTheQueueUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := page.Chunks[0]
-	text, err := chunk.Gunzip(nil, c.Gzip)
+	text, err := chunk.AppendGunzip(nil, c.Gzip, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

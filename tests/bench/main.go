@@ -92,6 +92,8 @@ func benchmarks() []benchmark {
 		{"node-write-1k", 1, versus("write", 1<<10, 8)},
 		{"node-read-200", 1, versus("read", 0, 8)},
 		{"node-read-1k", 1, versus("read", 1<<10, 3)},
+		{"processor-200", 1, processor(200)},
+		{"processor-1k", 1, processor(1 << 10)},
 	}
 }
 

@@ -45,11 +45,14 @@ func (c *capture) Limits() store.IntakeLimits {
 
 // writeAll writes payloads through the SDK's writer into an intake.
 func writeAll(ctx context.Context, in store.Intake, list []json.RawMessage) error {
+	return writeChunks(ctx, in, list, rstreams.ChunkOptions{Bytes: 200 << 10})
+}
+
+// writeChunks is writeAll with records of another size.
+func writeChunks(ctx context.Context, in store.Intake, list []json.RawMessage, o rstreams.ChunkOptions) error {
 	st := memory.New(memory.Options{})
 	st.Intake = in
-	w, err := rstreams.New(st, rstreams.Options{}).NewWriter(rstreams.WriterOptions{
-		Bot: "shop", Queue: "orders", Chunk: rstreams.ChunkOptions{Bytes: 200 << 10},
-	})
+	w, err := rstreams.New(st, rstreams.Options{}).NewWriter(rstreams.WriterOptions{Bot: "shop", Queue: "orders", Chunk: o})
 	if err != nil {
 		return err
 	}

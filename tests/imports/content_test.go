@@ -55,7 +55,8 @@ func TestNothingSleepsAndNothingIsSkipped(t *testing.T) {
 					t.Errorf("%s sleeps; wait for what is to happen", f.at(n))
 				}
 				for _, name := range []string{"Skip", "Skipf", "SkipNow"} {
-					if isSelector(call.Fun, "t", name) {
+					// awstest is where the tests that need an emulator are skipped without one, with what to set; never in CI.
+					if isSelector(call.Fun, "t", name) && p.rel() != "bus/store/aws/awstest" {
 						t.Errorf("%s skips; what cannot run everywhere belongs behind a build tag", f.at(n))
 					}
 				}

@@ -59,15 +59,19 @@ var walls = []wall{
 		forbid: func(p string) bool { return strings.Contains(strings.SplitN(p, "/", 2)[0], ".") },
 	},
 	{
+		name: "the command line reaches AWS through the SDK and the ports only", inside: []string{"cmd", "examples"},
+		forbid: func(p string) bool { return isAWS(p) || below(ours(p), backends...) },
+	},
+	{
 		name: "Lambdas are thin and do not use the SDK's bots or the command line", inside: []string{"lambdas"},
 		forbid: func(p string) bool { return below(ours(p), "cmd", "examples", "infra", "tests") },
 	},
 	{
 		name: "test support stays in tests", inside: []string{"bus", "sdk", "lambdas", "cmd", "infra", "examples"},
-		except: []string{"bus/store/storetest", "sdk/rstreamstest"},
+		except: []string{"bus/store/storetest", "bus/store/aws/awstest", "sdk/rstreamstest"},
 		forbid: func(p string) bool {
 			return p == "testing" || p == "testing/synctest" || p == "pgregory.net/rapid" || p == "go.uber.org/goleak" ||
-				below(p, "github.com/google/go-cmp") || below(ours(p), "bus/store/storetest", "sdk/rstreamstest", "tests")
+				below(p, "github.com/google/go-cmp") || below(ours(p), "bus/store/storetest", "bus/store/aws/awstest", "sdk/rstreamstest", "tests")
 		},
 	},
 }
@@ -110,6 +114,9 @@ var allowed = []string{
 	"github.com/klauspost/compress", // gzip at several times the speed of the standard library
 	"golang.org/x/sync",             // errgroup, semaphore
 
+	// A bus on AWS, in sdk/config through bus/store/aws: the clients of the services that it consists of, those of SSM and Secrets
+	// Manager to find it, and the Lambda runtime and client in sdk/bot. Every package of awsModules counts, no other of AWS does.
+
 	// the embedded bus
 	"modernc.org/sqlite", "modernc.org/libc", "modernc.org/mathutil", "modernc.org/memory",
 	"golang.org/x/sys", "github.com/dustin/go-humanize", "github.com/mattn/go-isatty", "github.com/ncruces/go-strftime",
@@ -121,8 +128,47 @@ func TestSDKPullsInOnlyTheAllowedModules(t *testing.T) {
 		if p.Standard || p.Module == nil || p.Module.Path == module {
 			continue
 		}
-		if m := p.Module.Path; !slices.Contains(allowed, m) && !isAWS(m) {
+		if m := p.Module.Path; !slices.Contains(allowed, m) && !slices.Contains(awsModules, strings.TrimPrefix(m, "github.com/aws/")) {
 			t.Errorf("the SDK pulls in %s of module %s, which is not on the list", p.ImportPath, m)
 		}
+	}
+}
+
+// awsModules are the modules of AWS that the SDK may pull in, below github.com/aws.
+var awsModules = []string{
+	"aws-lambda-go", "smithy-go", "aws-sdk-go-v2", "aws-sdk-go-v2/config", "aws-sdk-go-v2/credentials",
+	"aws-sdk-go-v2/aws/protocol/eventstream", "aws-sdk-go-v2/feature/ec2/imds", "aws-sdk-go-v2/feature/s3/transfermanager",
+	"aws-sdk-go-v2/internal/configsources", "aws-sdk-go-v2/internal/endpoints/v2", "aws-sdk-go-v2/internal/v4a",
+	"aws-sdk-go-v2/service/internal/accept-encoding", "aws-sdk-go-v2/service/internal/checksum",
+	"aws-sdk-go-v2/service/internal/endpoint-discovery", "aws-sdk-go-v2/service/internal/presigned-url",
+	"aws-sdk-go-v2/service/internal/s3shared",
+	// the bus
+	"aws-sdk-go-v2/service/dynamodb", "aws-sdk-go-v2/service/dynamodbstreams", "aws-sdk-go-v2/service/firehose",
+	"aws-sdk-go-v2/service/kinesis", "aws-sdk-go-v2/service/lambda", "aws-sdk-go-v2/service/s3", "aws-sdk-go-v2/service/sns",
+	// finding it, and the chain of credentials
+	"aws-sdk-go-v2/service/secretsmanager", "aws-sdk-go-v2/service/ssm", "aws-sdk-go-v2/service/sts",
+	"aws-sdk-go-v2/service/sso", "aws-sdk-go-v2/service/ssooidc", "aws-sdk-go-v2/service/signin",
+}
+
+// Functions are started often, and nobody uses an embedded bus in them.
+func TestProgramsForLambdaDoNotLinkTheEmbeddedBus(t *testing.T) {
+	embedded := []string{"modernc.org/sqlite", module + "/bus/local", module + "/bus/store/sqlite"}
+	found := map[bool]int{}
+	for _, lambda := range []bool{true, false} {
+		args := []string{"-deps", "./sdk/rstreams", "./sdk/bot"}
+		if lambda {
+			args = append([]string{"-tags=rstreams_lambda"}, args...)
+		}
+		for _, p := range list(t, args...) {
+			if slices.Contains(embedded, p.ImportPath) {
+				found[lambda]++
+				if lambda {
+					t.Errorf("with the tag rstreams_lambda the SDK still imports %s", p.ImportPath)
+				}
+			}
+		}
+	}
+	if found[false] != len(embedded) {
+		t.Errorf("without the tag the SDK imports %d of %v", found[false], embedded)
 	}
 }

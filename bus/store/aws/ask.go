@@ -19,5 +19,15 @@ func ask[T any](ctx context.Context, b *Bus, try func(ctx context.Context) (T, e
 	return out, err
 }
 
+// bound returns a context that also ends when the bus is closed, for calls that ask does not make.
+func (b *Bus) bound(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := b.alive(ctx); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(b.closing, cancel)
+	return ctx, func() { stop(); cancel() }, nil
+}
+
 // flat makes a text of a service fit for a line.
 func flat(s string) string { return strings.Join(strings.Fields(s), " ") }

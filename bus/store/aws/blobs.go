@@ -18,7 +18,6 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/rstreams-go/rstreams/bus/store"
@@ -56,6 +55,7 @@ func newS3(b *Bus, options ...func(*s3.Options)) *s3.Client {
 			o.BaseEndpoint = &b.o.Endpoint // An option counts for more than the environment.
 		}
 		o.UsePathStyle = o.BaseEndpoint != nil
+		o.DisableLogOutputChecksumValidationSkipped = true // Ranges have none, which is nothing to tell an operator.
 		o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
 			r.MaxAttempts, r.MaxBackoff = blobAttempts, maxPause
 		})
@@ -80,22 +80,27 @@ func (s *blobs) Get(ctx context.Context, ref store.BlobRef, offset, length int64
 	if err := rules.BlobKey(ref.Key); err != nil {
 		return nil, err
 	}
+	ctx, cancel, err := s.bus.bound(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if length == 0 {
+		defer cancel()
 		return s.empty(ctx, ref.Key, offset)
 	}
-	r := &blobReader{ctx: ctx, blobs: s, key: ref.Key, at: offset, end: math.MaxInt64}
+	r := &blobReader{ctx: ctx, cancel: cancel, blobs: s, key: ref.Key, at: offset, end: math.MaxInt64}
 	if length > 0 && length < math.MaxInt64-offset {
 		r.end = offset + length
 	}
-	err := r.open()
-	var api smithy.APIError
-	if errors.As(err, &api) && api.ErrorCode() == "InvalidRange" {
+	err = r.open()
+	if err == nil {
+		return r, nil
+	}
+	defer cancel()
+	if code, _ := apiError(err); code == "InvalidRange" {
 		return s.empty(ctx, ref.Key, offset)
 	}
-	if err != nil {
-		return nil, s.classify("get blob "+ref.Key, err)
-	}
-	return r, nil
+	return nil, s.classify("get blob "+ref.Key, err)
 }
 
 // empty returns a reader of nothing if the object is there and has the offset.
@@ -112,14 +117,12 @@ func (s *blobs) empty(ctx context.Context, key string, offset int64) (io.ReadClo
 
 // classify makes a missing object ErrNotFound; a missing bucket is for the bus to explain.
 func (s *blobs) classify(op string, err error) error {
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		switch api.ErrorCode() {
-		case "NoSuchKey", "NotFound":
-			return fmt.Errorf("%s: %w", op, store.ErrNotFound)
-		case "EntityTooLarge":
-			return fmt.Errorf("%s: %w: %s", op, store.ErrTooLarge, flat(api.ErrorMessage()))
-		}
+	if closed := s.bus.alive(context.Background()); closed != nil {
+		return closed
+	}
+	switch code, _ := apiError(err); code {
+	case "NoSuchKey", "NotFound":
+		return fmt.Errorf("%s: %w", op, store.ErrNotFound)
 	}
 	return s.bus.classify(op+" in bucket "+*s.bucket(), err)
 }
@@ -130,6 +133,7 @@ const maxReopen = 3
 // blobReader reads a range of an object.
 type blobReader struct {
 	ctx     context.Context
+	cancel  context.CancelFunc
 	blobs   *blobs
 	key     string
 	etag    *string // of the object that was opened
@@ -164,8 +168,8 @@ func (r *blobReader) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		if err := r.ctx.Err(); err != nil {
-			return 0, context.Cause(r.ctx)
+		if r.ctx.Err() != nil {
+			return 0, r.blobs.classify("read blob "+r.key, context.Cause(r.ctx))
 		}
 		if r.at == r.end {
 			return 0, io.EOF
@@ -196,10 +200,18 @@ func (r *blobReader) Read(p []byte) (int, error) {
 }
 
 // Close implements io.Closer.
-func (r *blobReader) Close() error { return r.body.Close() }
+func (r *blobReader) Close() error {
+	r.cancel()
+	return r.body.Close()
+}
 
 // Delete implements store.Blobs.
 func (s *blobs) Delete(ctx context.Context, keys []string) error {
+	ctx, cancel, err := s.bus.bound(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	var batch []s3types.ObjectIdentifier
 	for _, key := range keys {
 		if err := rules.BlobKey(key); err != nil {
@@ -248,6 +260,11 @@ func errorKind(code string) error {
 
 // List implements store.Blobs. A limit of 0 means a thousand.
 func (s *blobs) List(ctx context.Context, prefix, after string, limit int) ([]store.BlobInfo, error) {
+	ctx, cancel, err := s.bus.bound(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
 	if limit <= 0 {
 		limit = listPage
 	}

@@ -240,6 +240,34 @@ func TestBlobErrorsSayWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestAClosedBusEndsItsReaders(t *testing.T) {
+	b, _ := openService(t, func(int, call) reply { return reply{header: map[string]string{"ETag": `"v1"`}, body: "0123456789"} })
+	s := newBlobs(b)
+	ref := store.BlobRef{Bucket: "t-leos3", Key: "k"}
+	r, err := s.Get(t.Context(), ref, 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := io.ReadFull(r, make([]byte, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]func() error{
+		"read":   func() error { _, err := io.ReadAll(r); return err },
+		"Get":    func() error { _, err := s.Get(t.Context(), ref, 0, -1); return err },
+		"Put":    func() error { _, _, err := s.Put(t.Context(), "k", strings.NewReader("x")); return err },
+		"Delete": func() error { return s.Delete(t.Context(), []string{"k"}) },
+		"List":   func() error { _, err := s.List(t.Context(), "", "", 1); return err },
+	} {
+		if err := call(); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "closed") {
+			t.Errorf("%s of a closed bus: %v", name, err)
+		}
+	}
+}
+
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }

@@ -174,7 +174,7 @@ func (c chunks) writeBatch(ctx context.Context, r *retries, batch []*entry) {
 		if len(batch) == 0 {
 			return
 		}
-		if ok, err := r.pause(ctx, r.end); err != nil {
+		if ok, err := r.pause(ctx, r.end, maxPause); err != nil {
 			fail(batch, err)
 			return
 		} else if !ok {

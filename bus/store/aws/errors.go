@@ -157,12 +157,6 @@ func isTransport(err error) bool {
 	return ok // An answer that could not be read.
 }
 
-// badPath tells whether an update named a map that is not there (C3).
-func badPath(err error) bool {
-	code, message := apiError(err)
-	return code == "ValidationException" && strings.Contains(message, "document path")
-}
-
 // noAnswerError is the error of an attempt that took too long.
 type noAnswerError struct{ err error }
 

@@ -49,8 +49,11 @@ func newInvoker(b *Bus) store.Invoker {
 		// Following would post again, or not at all, depending on the status.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	if b.o.HTTPClient != nil {
+	switch {
+	case b.o.HTTPClient != nil:
 		posts.Transport = b.o.HTTPClient.Transport
+	case b.transport != nil:
+		posts.Transport = b.transport
 	}
 	return &invoker{bus: b, lambdas: map[string]*lambda.Client{}, topics: map[string]*sns.Client{}, posts: posts}
 }

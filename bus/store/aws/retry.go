@@ -14,6 +14,8 @@ import (
 const (
 	firstPause = 25 * time.Millisecond
 	maxPause   = 2 * time.Second
+	// raceTime is the longest pause after another writer was first: the service is well then.
+	raceTime = 200 * time.Millisecond
 	// attemptTime is how long one request may take. A lost answer is noticed after it.
 	attemptTime = 10 * time.Second
 	// dialBudget bounds retries while no connection can be made: a wrong address should be told soon.
@@ -35,8 +37,8 @@ func (b *Bus) retries() *retries {
 
 // pause waits before the next attempt: with jitter, so that writers who collided do not collide again. It returns false when the
 // budget is spent, and the context's error when that is done.
-func (r *retries) pause(ctx context.Context, until time.Time) (bool, error) {
-	most := min(firstPause<<min(r.n, 10), maxPause)
+func (r *retries) pause(ctx context.Context, until time.Time, longest time.Duration) (bool, error) {
+	most := min(firstPause<<min(r.n, 10), longest)
 	r.n++
 	d := most/4 + rand.N(most*3/4)
 	if time.Now().Add(d).After(until) {
@@ -75,7 +77,7 @@ func (b *Bus) send(ctx context.Context, r *retries, try func(ctx context.Context
 		if dialing(err) {
 			until = r.start.Add(min(dialBudget, b.o.Budget))
 		}
-		if ok, done := r.pause(ctx, until); done != nil {
+		if ok, done := r.pause(ctx, until, maxPause); done != nil {
 			return done
 		} else if !ok {
 			return err

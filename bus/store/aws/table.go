@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,8 +68,8 @@ type outcome struct {
 	// conflict tells that its condition did not hold for the row seen. Where known is false the row must be read.
 	conflict, known bool
 	seen            item
-	// badPath tells that the update names a map that the row does not have.
-	badPath bool
+	// refused is why the request was refused as it is: it may name a map that the row does not have.
+	refused error
 }
 
 // write sends one conditional write. Failed conditions and missing maps are outcomes, not errors.
@@ -110,10 +111,12 @@ func (t table) write(ctx context.Context, r *retries, id string, u *update, want
 	if failed, ok := errors.AsType[*ddb.ConditionalCheckFailedException](err); ok {
 		return outcome{conflict: true, known: len(failed.Item) > 0, seen: failed.Item}, nil
 	}
-	if badPath(err) {
-		return outcome{badPath: true}, nil
+	code, message := apiError(err)
+	err = t.bus.classify(t.op("write to"), err)
+	if code == "ValidationException" && !tooLarge(message) && len(u.parents) > 0 {
+		return outcome{refused: err}, nil
 	}
-	return outcome{}, t.bus.classify(t.op("write to"), err)
+	return outcome{}, err
 }
 
 // sight is a row as it was seen.
@@ -146,12 +149,13 @@ func (t table) changeFrom(ctx context.Context, id string, wantOld bool, p plan) 
 	}
 	r := t.bus.retries()
 	var seen *sight
+	refused := 0
 	if id == "" {
 		seen = &sight{}
 	}
 	for first := true; ; first = false {
 		if !first {
-			if ok, err := r.pause(ctx, r.end); err != nil {
+			if ok, err := r.pause(ctx, r.end, raceTime); err != nil {
 				return nil, err
 			} else if !ok {
 				return nil, fmt.Errorf("%w: %s: row %s is written by others all the time; try again later", store.ErrThrottled, t.op("write to"), id)
@@ -178,7 +182,7 @@ func (t table) changeFrom(ctx context.Context, id string, wantOld bool, p plan) 
 			return nil, err
 		case out.done:
 			return out.old, nil
-		case out.badPath:
+		case out.refused != nil:
 			row, err := t.get(ctx, id)
 			if err != nil {
 				return nil, err
@@ -187,11 +191,15 @@ func (t table) changeFrom(ctx context.Context, id string, wantOld bool, p plan) 
 				seen = &sight{nil, r.lost}
 				continue
 			}
-			if err := t.makeMaps(ctx, r, id, row, u.parents); err != nil {
+			if made, err := t.makeMaps(ctx, r, id, row, u.parents); err != nil {
 				return nil, err
+			} else if !made && refused > 0 {
+				return nil, out.refused // No map is missing, so it is something else.
 			}
+			refused++
 			continue
 		}
+		refused = 0
 		row := out.seen
 		if !out.known {
 			if row, err = t.get(ctx, id); err != nil {
@@ -205,9 +213,9 @@ func (t table) changeFrom(ctx context.Context, id string, wantOld bool, p plan) 
 	}
 }
 
-// makeMaps makes the maps at paths that the row does not have. Another writer may make them meanwhile; then nothing is left to
-// do here.
-func (t table) makeMaps(ctx context.Context, r *retries, id string, row item, paths [][]string) error {
+// makeMaps makes the maps at paths that the row does not have, and tells whether there were any. Another writer may make them
+// meanwhile; then nothing is left to do here.
+func (t table) makeMaps(ctx context.Context, r *retries, id string, row item, paths [][]string) (bool, error) {
 	u := newUpdate()
 	u.exists(t.key)
 	top := map[string]item{} // new maps by the expression of their path
@@ -237,10 +245,10 @@ func (t table) makeMaps(ctx context.Context, r *retries, id string, row item, pa
 		}
 	}
 	if len(u.sets) == 0 {
-		return nil
+		return false, nil
 	}
-	_, err := t.write(ctx, r, id, u, false)
-	return err
+	out, err := t.write(ctx, r, id, u, false)
+	return true, cmp.Or(err, out.refused)
 }
 
 // scan calls fn with every row, page after page to the end, however many there are (W-P13).

@@ -3,7 +3,6 @@ package aws
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -11,7 +10,6 @@ import (
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rstreams-go/rstreams/bus/store"
@@ -35,9 +33,11 @@ func (s *blobs) Put(ctx context.Context, key string, r io.Reader) (store.BlobRef
 	if err := rules.BlobKey(key); err != nil {
 		return store.BlobRef{}, 0, err
 	}
-	if ctx.Err() != nil {
-		return store.BlobRef{}, 0, context.Cause(ctx)
+	ctx, cancel, err := s.bus.bound(ctx)
+	if err != nil {
+		return store.BlobRef{}, 0, err
 	}
+	defer cancel()
 	ref := store.BlobRef{Bucket: *s.bucket(), Key: key}
 	first, last, err := readPart(ctx, key, r)
 	if err != nil {
@@ -164,8 +164,7 @@ func (u *upload) complete(ctx context.Context) error {
 		in.MultipartUpload.Parts = append(in.MultipartUpload.Parts, *p)
 	}
 	_, err := u.blobs.client().CompleteMultipartUpload(ctx, in)
-	var api smithy.APIError
-	if errors.As(err, &api) && api.ErrorCode() == "NoSuchUpload" {
+	if code, _ := apiError(err); code == "NoSuchUpload" {
 		// The client asked again because an answer was lost: then the upload is done, and its object is there.
 		head, headErr := u.blobs.client().HeadObject(ctx, &s3.HeadObjectInput{Bucket: u.blobs.bucket(), Key: &u.key})
 		if headErr == nil && awssdk.ToInt64(head.ContentLength) == u.size {

@@ -2,7 +2,6 @@ package busapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -100,7 +99,7 @@ func (a *API) end(ctx context.Context, c *call) (map[string]any, error) {
 		return nil, err
 	}
 	if len(c.Result) > 0 && string(c.Result) != "null" {
-		if done.Result, err = dispatch.EncodeLog(json.RawMessage(c.Result)); err != nil {
+		if done.Result, err = dispatch.EncodeLog(c.Result); err != nil {
 			return nil, err
 		}
 	}

@@ -125,6 +125,14 @@ func Lag(records []shell.DynamoRecord, now time.Time) time.Duration {
 	return now.Sub(records[0].Change.Created.Time)
 }
 
+// Made returns when a change was made, in ms; now where the record does not say.
+func Made(r *shell.DynamoRecord, now time.Time) int64 {
+	if r.Change.Created.IsZero() {
+		return now.UnixMilli()
+	}
+	return r.Change.Created.UnixMilli()
+}
+
 // First returns the sequence number of the first record.
 func First(records []shell.DynamoRecord) string {
 	if len(records) == 0 {

@@ -60,7 +60,13 @@ func pumpShard(ctx context.Context, client *kinesis.Client, stream, shard string
 				return err
 			}
 			if n := len(out.Records); n > 0 {
-				if _, err := seq.Process(ctx, batch(shard, out.Records)); err != nil {
+				b := sequencer.Batch{Shard: shard}
+				for _, r := range out.Records {
+					b.Records = append(b.Records, sequencer.Record{
+						Sequence: *r.SequenceNumber, Arrival: r.ApproximateArrivalTimestamp.UnixMilli(), Data: r.Data,
+					})
+				}
+				if _, err := seq.Process(ctx, b); err != nil {
 					return err
 				}
 				in.ShardIteratorType = kin.ShardIteratorTypeAfterSequenceNumber
@@ -78,16 +84,4 @@ func pumpShard(ctx context.Context, client *kinesis.Client, stream, shard string
 			return nil // The shard is closed.
 		}
 	}
-}
-
-func batch(shard string, records []kin.Record) sequencer.Batch {
-	b := sequencer.Batch{Shard: shard}
-	for _, r := range records {
-		rec := sequencer.Record{Sequence: *r.SequenceNumber, Data: r.Data, Arrival: time.Now().UnixMilli()}
-		if r.ApproximateArrivalTimestamp != nil {
-			rec.Arrival = r.ApproximateArrivalTimestamp.UnixMilli()
-		}
-		b.Records = append(b.Records, rec)
-	}
-	return b
 }
