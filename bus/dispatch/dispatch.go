@@ -11,6 +11,9 @@
 // it may crash anywhere: the next one scans the rows and goes on. Any number of processes may run one on the same bus. One of
 // them holds a lease and serves schedules, triggers and dead runs for all bots; each locks and invokes only the bots that it
 // hosts, and the lock protocol keeps a bot from running twice.
+//
+// Where no process can stay, as on AWS, a Once does the same in single calls: a change stream of heads, one of bots' rows and a
+// clock call it.
 package dispatch
 
 import (

@@ -111,6 +111,7 @@ func (o *Once) Rows(ctx context.Context, changes []RowChange) (Report, error) {
 		before, after := &changes[i].Old, &changes[i].New
 		if after.ID == "" {
 			delete(newest, before.ID)
+			changed = changed || len(triggersOf(before)) > 0
 			continue
 		}
 		newest[after.ID] = after

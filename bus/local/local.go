@@ -29,6 +29,9 @@ type Options struct {
 	TTL time.Duration
 	// SweepEvery is how often the space of expired events is given back; 0 means 10 minutes, less than 0 never.
 	SweepEvery time.Duration
+	// Archive, if over 0, has the events of all queues archived before they expire (package archive): a queue when its oldest event
+	// that is not archived is so old, and never older than an eighth of TTL. What is archived stays for ever, in the bus's directory.
+	Archive time.Duration
 	// Lease is how long another process waits before it serves schedules and dead runs in place of one that died; 0 means
 	// 5 s.
 	Lease time.Duration
@@ -66,7 +69,9 @@ func Open(ctx context.Context, dir string, o Options) (*Bus, error) {
 	}
 	b := New(db.Store(), o)
 	b.sweep, b.shut = db.Sweep, db.Close
-	b.startSweep()
+	ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.startSweep(ctx)
+	b.startArchive(ctx)
 	return b, nil
 }
 
@@ -138,12 +143,10 @@ func (b *Bus) StartDispatcher(invoker store.Invoker, hosts func(store.Bot) bool)
 }
 
 // startSweep removes what has expired, from time to time, until Close.
-func (b *Bus) startSweep() {
+func (b *Bus) startSweep(ctx context.Context) {
 	if b.o.SweepEvery < 0 {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	b.cancel = cancel
 	b.wg.Go(func() {
 		tick := time.NewTicker(b.o.SweepEvery)
 		defer tick.Stop()

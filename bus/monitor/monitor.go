@@ -57,8 +57,8 @@ type (
 )
 
 // Events returns what a change says, in order: the run's beginning, its end, then the checkpoints by reference. They have Bot
-// and Queue, and the time of the change as their source timestamp. Nothing is said of deleted rows, of the monitor itself, and
-// of bots with a true `ignoreMonitor` (C60).
+// and Queue and no timestamps. Nothing is said of deleted rows, of the monitor itself, and of bots with a true `ignoreMonitor`
+// (C60).
 //
 // A run that began and ended between two rows gives both events; the original reported its beginning only (sdk.md 12).
 func Events(c Change) ([]event.Event, error) {
@@ -74,7 +74,7 @@ func Events(c Change) ([]event.Event, error) {
 			failed = fmt.Errorf("monitor: bot %s: %w", id, err)
 			return
 		}
-		out = append(out, event.Event{Bot: Bot, Queue: Queue, Payload: text, SourceTimestamp: c.At})
+		out = append(out, event.Event{Bot: Bot, Queue: Queue, Payload: text})
 	}
 
 	was, is := &c.Old.Instance, &c.New.Instance

@@ -50,7 +50,7 @@ func Write(ctx context.Context, intake store.Intake, events []event.Event, hashK
 	}
 	for i := range events {
 		e := events[i]
-		e.Timestamp = now.UnixMilli()
+		e.Timestamp, e.SourceTimestamp = now.UnixMilli(), now.UnixMilli()
 		was := len(lines)
 		var err error
 		if lines, err = event.AppendLine(lines, &e, n); err != nil {

@@ -15,6 +15,7 @@ import (
 const (
 	metricNamespace     = "RStreams"
 	metricArchiveBehind = "ArchiveBehind"
+	metricArchiveGaps   = "ArchiveGaps" // places where events left the index before they were archived
 	metricLoadBehind    = "FirehoseBehind"
 )
 
@@ -39,6 +40,7 @@ func (b *Bus) alarms() {
 		"StreamName", *b.Stream.StreamName())})
 	b.alarm("archive is behind", alarm{over: (b.props.TTL / 2).Seconds(), of: 1, metric: b.metric(metricNamespace, metricArchiveBehind, "Maximum",
 		"Bus", b.place.bus)})
+	b.alarm("archive has gaps", alarm{over: 0, of: 1, metric: b.metric(metricNamespace, metricArchiveGaps, "Sum", "Bus", b.place.bus)})
 	b.alarm("firehose is behind", alarm{over: loadLag.Seconds(), of: 1, metric: b.metric(metricNamespace, metricLoadBehind, "Maximum",
 		"Bus", b.place.bus)})
 }

@@ -291,7 +291,7 @@ func TestWO2AlarmsCoverWhatCanGoWrong(t *testing.T) {
 	for _, r := range templateOf(t, "rstreams-prod").of("AWS::CloudWatch::Alarm") {
 		alarms[strings.TrimPrefix(r.Properties["AlarmDescription"].(string), "bus rstreams-prod: ")] = r
 	}
-	want := []string{"dead letters wait", "writers are throttled", "archive is behind", "firehose is behind"}
+	want := []string{"dead letters wait", "writers are throttled", "archive is behind", "archive has gaps", "firehose is behind"}
 	for _, f := range functionNames(prodProps()) {
 		want = append(want, f+" fails", f+" is throttled")
 	}
@@ -321,7 +321,7 @@ func TestTwoStagesShareNoNames(t *testing.T) {
 		tpl := templateOf(t, stack)
 		for id, r := range tpl.Resources {
 			for p, v := range r.Properties {
-				physical := strings.HasSuffix(p, "Name") && p != "LogGroupName" || p == "Name"
+				physical := strings.HasSuffix(p, "Name") && p != "MetricName"
 				if s, ok := v.(string); ok && physical {
 					out[r.Type+" "+s] = id
 				}

@@ -2,6 +2,7 @@ package rstreamscdk
 
 import (
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,6 +62,12 @@ func (b *Bus) functions(code string) {
 	if b.props.Invoke.Policy != "" {
 		dispatch = []string{b.props.Invoke.Policy}
 	}
+	// bot-runner tells the scheduler of bots that are due within its minute.
+	b.function(function{
+		name: scheduler, description: "starts bots whose time has come", memory: m.Scheduler, timeout: 5 * time.Minute,
+		grants: slices.Concat(p.schedulerGrants(), invoke), policies: dispatch,
+	}, code)
+	wake := allow("WakeScheduler", []string{*b.Functions[scheduler].FunctionArn()}, "lambda:InvokeFunction")
 	for _, f := range []function{
 		{
 			name: kinesisProcessor, description: "publishes the events of the Kinesis stream", memory: m.KinesisProcessor, timeout: 5 * time.Minute,
@@ -69,19 +76,16 @@ func (b *Bus) functions(code string) {
 		},
 		{
 			name: eventTrigger, description: "starts the bots of queues that have moved", memory: m.EventTrigger, timeout: 5 * time.Minute,
-			grants: append(p.dispatchGrants(*b.LeoEvent.TableStreamArn(), lost), invoke...), policies: dispatch,
+			grants: slices.Concat(p.triggerGrants(), p.changeGrants(*b.LeoEvent.TableStreamArn(), lost), invoke), policies: dispatch,
 		},
 		{
 			name: botRunner, description: "starts bots whose state has changed", memory: m.BotRunner, timeout: 5 * time.Minute,
-			grants: append(p.dispatchGrants(*b.LeoCron.TableStreamArn(), lost), invoke...), policies: dispatch,
-		},
-		{
-			name: scheduler, description: "starts bots whose time has come", memory: m.Scheduler, timeout: 5 * time.Minute,
-			grants: append(p.dispatchGrants("", ""), invoke...), policies: dispatch,
+			grants: slices.Concat(p.runnerGrants(), p.changeGrants(*b.LeoCron.TableStreamArn(), lost), invoke, []grant{wake}), policies: dispatch,
+			env: map[string]string{"RSTREAMS_SCHEDULER": *b.Functions[scheduler].FunctionName()},
 		},
 		{
 			name: monitor, description: "tells the monitor queue what bots do", memory: m.Monitor, timeout: 5 * time.Minute,
-			grants: p.monitorGrants(*b.LeoCron.TableStreamArn(), lost),
+			grants: append(p.monitorGrants(), p.changeGrants(*b.LeoCron.TableStreamArn(), lost)...),
 			env:    map[string]string{"RSTREAMS_MONITOR_HASH_KEY": b.props.MonitorHashKey},
 		},
 		{
@@ -90,7 +94,7 @@ func (b *Bus) functions(code string) {
 		},
 		{
 			name: archiver, description: "archives events before they leave the index", memory: m.Archiver, timeout: 15 * time.Minute,
-			grants: p.archiverGrants(lost), env: map[string]string{"RSTREAMS_TTL_SECONDS": seconds(b.props.TTL)},
+			grants: p.archiverGrants(), env: sequencing,
 		},
 		{
 			name: busAPI, description: "reads, writes and checkpoints for programs without an SDK", memory: m.BusAPI, timeout: 5 * time.Minute,

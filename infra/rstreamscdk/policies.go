@@ -64,6 +64,10 @@ func (p place) readGrants() []grant {
 		allow("ReadQueues", []string{p.table(r.LeoStream)}, "dynamodb:Query", "dynamodb:GetItem", "dynamodb:BatchGetItem"),
 		allow("ReadState", []string{p.table(r.LeoEvent), p.table(r.LeoSettings), p.table(r.LeoSystem)},
 			"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan"),
+		allow("CheckBus", []string{p.table(r.LeoStream), p.table(r.LeoEvent), p.table(r.LeoCron), p.table(r.LeoSettings), p.table(r.LeoSystem)},
+			"dynamodb:DescribeTable"),
+		allow("CheckIntake", []string{p.kinesis()}, "kinesis:DescribeStreamSummary"),
+		allow("CheckFirehose", []string{p.firehose()}, "firehose:DescribeDeliveryStream"),
 		allow("ReadObjects", []string{p.objects("bus/*"), p.objects("files/*")}, "s3:GetObject", "s3:ListMultipartUploadParts"),
 		allow("ListObjects", []string{p.bucket()}, "s3:ListBucket", "s3:ListBucketMultipartUploads"),
 	}, p.keyGrants("kms:Decrypt")...)

@@ -52,6 +52,7 @@ func configure(env *shell.Env) (archive.Config, error) {
 		return cfg, err
 	}
 	cfg.Age = min(cfg.Age, cfg.Sequencer.TTL/8)
+	cfg.Lease = 6 * cfg.Sequencer.Lease // Claims are short, objects are not.
 	cfg.Settle = min(5*time.Minute, cfg.Age/2)
 	return cfg, nil
 }

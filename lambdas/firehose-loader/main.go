@@ -50,7 +50,7 @@ func load(ctx context.Context, env *shell.Env, cfg sequencer.Config) error {
 	}
 	res, err := loader.New(env.Store, loader.Config{
 		Bucket: env.Bus.Resources().LeoS3, Owner: owner, Prefix: env.Getenv("RSTREAMS_FIREHOSE_PREFIX"),
-		Keep: env.Getenv("RSTREAMS_FIREHOSE_KEEP"), Sequencer: cfg, Logger: env.Logger,
+		Keep: env.Getenv("RSTREAMS_FIREHOSE_KEEP"), Lease: 3 * cfg.Lease, Sequencer: cfg, Logger: env.Logger,
 	}).Load(ctx)
 	behind := time.Duration(0)
 	if !res.Oldest.IsZero() {

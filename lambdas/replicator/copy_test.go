@@ -43,7 +43,7 @@ func invoke(t *testing.T, from *rstreamstest.Bus, c *copier, r store.Registratio
 	check(err)
 	payload, err := dispatch.Payload(row, lock.At)
 	check(err)
-	h, err := bot.NewLambda(from.Bus, bot.LambdaConfig{Lines: io.Discard}, bot.Bot{ID: "replicator", Run: c.run})
+	h, err := bot.NewLambda(from.Bus, bot.LambdaConfig{Lines: io.Discard, Runner: bot.RunnerConfig{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}}, bot.Bot{ID: "replicator", Run: c.run})
 	check(err)
 	_, err = h.Invoke(t.Context(), payload)
 	check(err)
@@ -146,7 +146,7 @@ func TestTheDestinationIsFoundByTheOutputsOfItsStack(t *testing.T) {
 	if _, err := outputs(t.Context(), full, s, "eu-west-1"); !errors.Is(err, awsbus.ErrConfig) || !strings.Contains(err.Error(), "LeoCron") {
 		t.Error(err)
 	}
-	if _, err := outputs(t.Context(), nil, s, "eu-west-1"); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "arn:role") {
+	if _, err := outputs(t.Context(), stacks(nil), s, "eu-west-1"); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "arn:role") {
 		t.Error(err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -24,10 +23,8 @@ func selfInvoker() func(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	client := sync.OnceValues(func() (*lambdaapi.Client, error) {
 		cfg, err := awsconfig.LoadDefaultConfig(context.Background(),
-			// A repeated request would be a second instance: nothing repeats one but what Lambda refused. Nor does the client give
-			// up before the function's own time is over.
-			awsconfig.WithRetryer(func() awssdk.Retryer { return awssdk.NopRetryer{} }),
-			awsconfig.WithHTTPClient(&http.Client{Transport: http.DefaultTransport}))
+			// A repeated request would be a second instance: nothing repeats one but what Lambda refused.
+			awsconfig.WithRetryer(func() awssdk.Retryer { return awssdk.NopRetryer{} }))
 		if err != nil {
 			return nil, fmt.Errorf("client to invoke function %s: %w", name, err)
 		}

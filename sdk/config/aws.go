@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -12,6 +13,7 @@ import (
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/rstreams-go/rstreams/bus/store"
 	awsbus "github.com/rstreams-go/rstreams/bus/store/aws"
@@ -34,6 +36,9 @@ func openAWS(ctx context.Context, p Place, o Options) (*Backend, error) {
 		return nil, err
 	}
 	sdk, err := loadAWS(ctx, o.Find, found.Resources.Region, endpoint)
+	if o.Logger != nil {
+		sdk.Logger = sdkLogger(o.Logger)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +56,7 @@ func openAWS(ctx context.Context, p Place, o Options) (*Backend, error) {
 // loadAWS returns the SDK's own configuration. An emulator needs no credentials, but requests must be signed: without any in
 // the environment they are signed with made-up ones.
 func loadAWS(ctx context.Context, o FindOptions, region, endpoint string) (awssdk.Config, error) {
-	var opts []func(*awsconfig.LoadOptions) error
+	opts := []func(*awsconfig.LoadOptions) error{awsconfig.WithLogger(sdkLogger(slog.Default()))}
 	if region != "" {
 		opts = append(opts, awsconfig.WithRegion(region))
 	}
@@ -66,6 +71,14 @@ func loadAWS(ctx context.Context, o FindOptions, region, endpoint string) (awssd
 		sdk.BaseEndpoint = &endpoint
 	}
 	return sdk, nil
+}
+
+// sdkLogger passes on what the AWS SDK notes, such as connections that were closed early: nothing that an operator must know, as
+// failures are errors.
+func sdkLogger(l *slog.Logger) logging.Logger {
+	return logging.LoggerFunc(func(kind logging.Classification, format string, v ...any) {
+		l.Debug(fmt.Sprintf(format, v...), "from", "AWS SDK", "kind", string(kind))
+	})
 }
 
 // emulator tells whether an endpoint is no service of AWS: it is spoken to without TLS.

@@ -111,8 +111,8 @@ func find(ctx context.Context, p Place, o FindOptions) (Found, error) {
 		return Found{}, fmt.Errorf("%w: none is given, %s is not set, and neither the environment nor a file configures one; %s",
 			ErrURL, Env, accepted)
 	}
-	return Found{}, fmt.Errorf("%w: %s: neither RSTREAMS_CONFIG nor a file such as rstreams.config.json in %s or above it, nor "+
-		"RSTREAMS_CONFIG_SECRET configures a bus; name its stage, as in aws:dev", ErrConfig, p, o.Dir)
+	return Found{}, fmt.Errorf("%w: nothing says which bus %q is: neither RSTREAMS_CONFIG nor a file such as rstreams.config.json in %s or above it, nor "+
+		"RSTREAMS_CONFIG_SECRET configures one; name its stage, as in aws:dev", ErrConfig, p.String(), o.Dir)
 }
 
 // envNames are the prefixes of the environment's providers, in order.

@@ -2,7 +2,6 @@
 
 package interop
 
-func goWritesRows() []row { return nil }
 func otherRows() []row    { return nil }
 func partialResults(w *world) {}
 func runFlags(w *world) {}

@@ -12,15 +12,17 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rstreams-go/rstreams/bus/store/aws/awstest"
 )
 
 // node is a process with the Node SDK (node/driver.js). Its SDK keeps state for the whole process, so each row has its own.
 type node struct {
-	in     io.WriteCloser
-	out    *bufio.Reader
-	stderr *tail
+	in      io.WriteCloser
+	out     *bufio.Reader
+	stderr  *tail
+	process *os.Process
 }
 
 // node returns the row's Node process.
@@ -34,6 +36,7 @@ func (w *world) node() *node {
 	cmd := exec.Command("node", "driver.js")
 	cmd.Dir = "node"
 	cmd.Env = append(os.Environ(), "INTEROP_ENDPOINT="+awstest.Endpoint(w), "RSTREAMS_CONFIG="+string(config), "TZ=UTC",
+		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_REGION="+w.bus.Resources().Region, "AWS_EC2_METADATA_DISABLED=true",
 		"AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE=1")
 	p := &node{stderr: &tail{}}
 	cmd.Stderr = p.stderr
@@ -43,6 +46,7 @@ func (w *world) node() *node {
 	w.ok(err)
 	p.out = bufio.NewReaderSize(out, 1<<20)
 	w.ok(cmd.Start())
+	p.process = cmd.Process
 	w.Cleanup(func() {
 		_ = p.in.Close() // The process ends when its input does.
 		if err := cmd.Wait(); err != nil {
@@ -66,7 +70,10 @@ func (w *world) command(op string, args map[string]any, result any) error {
 	if _, err := p.in.Write(append(text, '\n')); err != nil {
 		w.Fatalf("node: %v\n%s", err, p.stderr)
 	}
+	// A command that hangs, as some of the SDK's faults do, must not hold up the rest.
+	guard := time.AfterFunc(patience, func() { _ = p.process.Kill() })
 	line, err := p.out.ReadBytes('\n')
+	guard.Stop()
 	if err != nil {
 		w.Fatalf("node ended at %s: %v\n%s", op, err, p.stderr)
 	}

@@ -38,7 +38,7 @@ func TestInterop(t *testing.T) {
 	quiet := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	seq := sequencer.New(bus.Store(), sequencer.Config{Logger: quiet, Owner: "interop", Bucket: bus.Resources().LeoS3})
 	awstest.Pump(t, bus, seq)
-	w := &world{T: t, bus: bus, store: bus.Store(), sdk: rstreams.New(bus.Store(), rstreams.Options{Logger: quiet})}
+	w := &world{T: t, bus: bus, store: bus.Store(), log: quiet, sdk: rstreams.New(bus.Store(), rstreams.Options{Logger: quiet})}
 
 	var table strings.Builder
 	list := rows()
@@ -77,6 +77,7 @@ type world struct {
 	bus   *awsbus.Bus
 	store store.Store
 	sdk   *rstreams.Bus
+	log   *slog.Logger
 
 	started *node
 }

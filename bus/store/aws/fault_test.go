@@ -9,11 +9,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rstreams-go/rstreams/bus/store"
 )
 
 // What an emulator cannot show: answers that are lost, items that are not processed, throttling, services that are away.
+
+// brief is the budget of calls that are meant to give up.
+const brief = 50 * time.Millisecond
 
 // body returns the members of a request.
 func body(t *testing.T, c call) map[string]any {
@@ -113,6 +117,7 @@ func TestItemsThatStayUnprocessedAreThrottledOnesOfTheBatch(t *testing.T) {
 		}
 		return reply{body: map[string]any{"UnprocessedItems": map[string]any{"t-LeoStream": left}}}
 	})
+	b.o.Budget = brief
 	err := b.Store().Chunks.Put(t.Context(), []store.Chunk{anyChunk("z/0"), anyChunk("z/1"), anyChunk("z/2")})
 	says(t, err, store.ErrThrottled, "t-LeoStream", "capacity")
 	batch, ok := errors.AsType[*store.BatchError](err)
@@ -173,6 +178,7 @@ func TestThrottlingIsRetriedAndThenTold(t *testing.T) {
 		t.Errorf("%d requests", n)
 	}
 	b, _ = openService(t, func(int, call) reply { return reply{code: "ThrottlingException"} })
+	b.o.Budget = brief
 	_, err := b.Store().Bots.Get(t.Context(), "b")
 	says(t, err, store.ErrThrottled, "read table t-LeoCron", "capacity")
 }
@@ -197,9 +203,11 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		}
 	}
 	b, _ := openService(t, func(int, call) reply { return reply{code: "InternalServerError", status: 500} })
+	b.o.Budget = brief
 	_, err := b.Store().Bots.Get(t.Context(), "b")
 	says(t, err, store.ErrUnavailable, "try again later")
 	b = openAt(t, "http://127.0.0.1:1")
+	b.o.Budget = brief
 	_, err = b.Store().Bots.Get(t.Context(), "b")
 	says(t, err, store.ErrUnavailable, "cannot reach http://127.0.0.1:1")
 	if err := b.Close(t.Context()); err != nil {
@@ -349,6 +357,33 @@ func TestALostAnswerOfAClaimOrAPublicationIsRecognised(t *testing.T) {
 	})
 	if err := b.Store().Queues.Advance(t.Context(), a); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("a publication that another claim came before: %v", err)
+	}
+}
+
+// Each write of a call is judged by its own lost answers: a lost refusal before must not hide that a later one was stored.
+func TestALostAnswerIsRecognisedAfterAnotherThatDidNothing(t *testing.T) {
+	row := item{"id": str("b"), "checkpoints": object(item{"read": object(item{}), "write": object(item{})})}
+	stored := item{"id": str("b"), "checkpoints": object(item{
+		"read": object(item{"queue:q": checkpointValue(store.Checkpoint{Position: "z/1"})}), "write": object(item{})})}
+	b, s := openService(t, func(n int, c call) reply {
+		switch n {
+		case 0, 4: // The first would have been refused.
+			return reply{lost: true}
+		case 1:
+			return noPath()
+		case 3: // The row was made by another writer just now.
+			return refused(t, row)
+		case 5:
+			return refused(t, stored)
+		}
+		return reply{body: "{}"}
+	})
+	err := b.Store().Bots.Checkpoint(t.Context(), store.CheckpointWrite{Bot: "b", Ref: "queue:q", Checkpoint: store.Checkpoint{Position: "z/1"}})
+	if err != nil {
+		t.Error(err)
+	}
+	if want := []string{"UpdateItem", "UpdateItem", "GetItem", "PutItem", "UpdateItem", "UpdateItem"}; !slices.Equal(s.ops(), want) {
+		t.Errorf("requests %v", s.ops())
 	}
 }
 

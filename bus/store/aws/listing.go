@@ -16,7 +16,7 @@ const (
 )
 
 // listing gives pages of a table in order of key. DynamoDB can only scan a table as a whole and in an order of its own, so the
-// first page costs a scan of the table (half a read unit for each 2 KB) and keeps the least listWindow rows after the
+// first page costs a scan of the table (one read unit for each 4 KB) and keeps the least listWindow rows after the
 // wanted key. Pages that continue it within listAge come from there. A table of more rows is scanned once for each
 // listWindow of them.
 type listing[T any] struct {

@@ -149,7 +149,7 @@ func (t table) changeFrom(ctx context.Context, id string, wantOld bool, p plan) 
 	}
 	r := t.bus.retries()
 	var seen *sight
-	refused := 0
+	refused, lost := 0, false
 	if id == "" {
 		seen = &sight{}
 	}
@@ -167,7 +167,7 @@ func (t table) changeFrom(ctx context.Context, id string, wantOld bool, p plan) 
 			if err != nil {
 				return nil, err
 			}
-			seen = &sight{row, r.lost}
+			seen = &sight{row, lost}
 			u, err = p(seen)
 			if err != nil || u == nil {
 				return nil, err
@@ -175,8 +175,9 @@ func (t table) changeFrom(ctx context.Context, id string, wantOld bool, p plan) 
 		} else if err != nil || u == nil {
 			return nil, err
 		}
-		lostBefore := r.lost
+		r.lost = false
 		out, err := t.write(ctx, r, id, u, wantOld)
+		lost = lost || r.lost
 		switch {
 		case err != nil:
 			return nil, err
@@ -188,7 +189,7 @@ func (t table) changeFrom(ctx context.Context, id string, wantOld bool, p plan) 
 				return nil, err
 			}
 			if row == nil {
-				seen = &sight{nil, r.lost}
+				seen = &sight{nil, lost}
 				continue
 			}
 			if made, err := t.makeMaps(ctx, r, id, row, u.parents); err != nil {
@@ -206,10 +207,10 @@ func (t table) changeFrom(ctx context.Context, id string, wantOld bool, p plan) 
 				return nil, err
 			}
 		}
-		if r.lost && !lostBefore && row != nil && u.stored(row) {
+		if r.lost && row != nil && u.stored(row) {
 			return nil, nil
 		}
-		seen = &sight{row, r.lost}
+		seen = &sight{row, lost}
 	}
 }
 

@@ -273,4 +273,3 @@ func TestManyAtOnceOnAWS(t *testing.T) {
 		return err
 	})
 }
-

@@ -103,7 +103,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.t.Error(err)
 		panic(http.ErrAbortHandler)
 	}
-	out.Header, out.Host, out.ContentLength = r.Header.Clone(), r.Host, int64(len(body))
+	out.Header, out.ContentLength = r.Header.Clone(), int64(len(body))
 	answer, err := http.DefaultTransport.RoundTrip(out)
 	if err != nil {
 		p.t.Errorf("emulator: %v", err)

@@ -145,6 +145,11 @@ const commands = {
 			return { refId: r.refId(), queue: r.asQueue().id, id: r.id, type: r.type, botRefId: b.refId() };
 		});
 	},
+	// equal compares JSON texts as what they parse to here.
+	async equal({ a, b }) {
+		const { isDeepStrictEqual } = require("util");
+		return a.map((text, i) => isDeepStrictEqual(JSON.parse(text), JSON.parse(b[i])));
+	},
 	async gunzip({ base64 }) {
 		return JSON.parse(zlib.gunzipSync(Buffer.from(base64, "base64")).toString());
 	},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -62,7 +63,10 @@ func Endpoint(t testing.TB) string {
 // Config returns a configuration for SDK clients of the emulator, whatever the environment says.
 func Config(t testing.TB) awssdk.Config {
 	t.Helper()
-	endpoint := Endpoint(t)
+	return config(Endpoint(t))
+}
+
+func config(endpoint string) awssdk.Config {
 	return awssdk.Config{
 		Region:       Region,
 		Credentials:  credentials.NewStaticCredentialsProvider("test", "test", ""),
@@ -79,27 +83,37 @@ func New(t testing.TB) *awsbus.Options {
 // NewWith is New for a bus that is not the usual one.
 func NewWith(t testing.TB, setup Setup) *awsbus.Options {
 	t.Helper()
-	cfg := Config(t)
-	prefix := "rst-" + strings.ToLower(rand.Text()[:10]) + "-"
-	r := awsbus.Resources{
-		Region: Region, LeoStream: prefix + "LeoStream", LeoCron: prefix + "LeoCron", LeoEvent: prefix + "LeoEvent",
-		LeoSettings: prefix + "LeoSettings", LeoSystem: prefix + "LeoSystem", LeoS3: prefix + "leos3",
-		LeoKinesisStream: prefix + "LeoKinesisStream", LeoFirehoseStream: prefix + "LeoFirehoseStream",
-	}
-	m := newMaker(cfg, r)
+	endpoint, name := Endpoint(t), strings.ToLower(rand.Text()[:10])
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 		defer cancel()
-		if err := m.delete(ctx); err != nil {
+		if err := Delete(ctx, endpoint, name); err != nil {
 			t.Errorf("delete the test's bus: %v", err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := m.create(ctx, setup); err != nil {
-		t.Fatalf("make a bus on the emulator at %s: %v", *cfg.BaseEndpoint, err)
+	o, err := Make(t.Context(), endpoint, name, setup)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return &awsbus.Options{Resources: r, Config: &cfg, Endpoint: *cfg.BaseEndpoint}
+	return o
+}
+
+// Make makes the bus of a name, of lower-case letters and digits, or what of it is not there yet: several processes may make one
+// bus at once. Whoever calls it sees to it that the bus is deleted.
+func Make(ctx context.Context, endpoint, name string, setup Setup) (*awsbus.Options, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cfg := config(endpoint)
+	m := newMaker(cfg, name)
+	if err := m.create(ctx, setup); err != nil {
+		return nil, fmt.Errorf("make a bus on the emulator at %s: %w", endpoint, err)
+	}
+	return &awsbus.Options{Resources: m.Resources, Config: &cfg, Endpoint: endpoint}, nil
+}
+
+// Delete deletes the bus of a name, as far as it is there.
+func Delete(ctx context.Context, endpoint, name string) error {
+	return newMaker(config(endpoint), name).delete(ctx)
 }
 
 // Open makes a bus of one shard and opens it. It is closed and deleted when the test ends.
@@ -132,7 +146,13 @@ type maker struct {
 	s3       *s3.Client
 }
 
-func newMaker(cfg awssdk.Config, r awsbus.Resources) *maker {
+func newMaker(cfg awssdk.Config, name string) *maker {
+	prefix := "rst-" + name + "-"
+	r := awsbus.Resources{
+		Region: Region, LeoStream: prefix + "LeoStream", LeoCron: prefix + "LeoCron", LeoEvent: prefix + "LeoEvent",
+		LeoSettings: prefix + "LeoSettings", LeoSystem: prefix + "LeoSystem", LeoS3: prefix + "leos3",
+		LeoKinesisStream: prefix + "LeoKinesisStream", LeoFirehoseStream: prefix + "LeoFirehoseStream",
+	}
 	return &maker{
 		Resources: r, dynamodb: dynamodb.NewFromConfig(cfg), kinesis: kinesis.NewFromConfig(cfg),
 		firehose: firehose.NewFromConfig(cfg), s3: s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }),
@@ -159,7 +179,7 @@ func (m *maker) create(ctx context.Context, setup Setup) error {
 	}
 	g.Go(func() error { return m.createStream(ctx, max(1, setup.Shards)) })
 	g.Go(func() error {
-		if _, err := m.s3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &m.LeoS3}); err != nil {
+		if _, err := m.s3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &m.LeoS3}); err != nil && !exists(err) {
 			return err
 		}
 		return m.createFirehose(ctx)
@@ -183,14 +203,15 @@ func (m *maker) createTable(ctx context.Context, t table) error {
 			StreamEnabled: awssdk.Bool(true), StreamViewType: ddb.StreamViewTypeNewAndOldImages,
 		}
 	}
-	if _, err := m.dynamodb.CreateTable(ctx, in); err != nil {
-		return err
+	_, made := m.dynamodb.CreateTable(ctx, in)
+	if made != nil && !exists(made) {
+		return made
 	}
 	err := wait(ctx, func() (bool, error) {
 		out, err := m.dynamodb.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &t.name})
 		return err == nil && out.Table.TableStatus == ddb.TableStatusActive, err
 	})
-	if err != nil || t.sort == "" {
+	if err != nil || made != nil || t.sort == "" {
 		return err
 	}
 	_, err = m.dynamodb.UpdateTimeToLive(ctx, &dynamodb.UpdateTimeToLiveInput{
@@ -204,7 +225,7 @@ func (m *maker) createStream(ctx context.Context, shards int) error {
 	_, err := m.kinesis.CreateStream(ctx, &kinesis.CreateStreamInput{
 		StreamName: &m.LeoKinesisStream, ShardCount: awssdk.Int32(int32(shards)),
 	})
-	if err != nil {
+	if err != nil && !exists(err) {
 		return err
 	}
 	return wait(ctx, func() (bool, error) {
@@ -223,7 +244,7 @@ func (m *maker) createFirehose(ctx context.Context) error {
 			CompressionFormat: fh.CompressionFormatUncompressed,
 		},
 	})
-	if err != nil {
+	if err != nil && !exists(err) {
 		return err
 	}
 	return wait(ctx, func() (bool, error) {
@@ -297,6 +318,18 @@ func missing(err error) bool {
 		bucket *s3types.NoSuchBucket
 	)
 	return errors.As(err, &table) || errors.As(err, &stream) || errors.As(err, &hose) || errors.As(err, &bucket)
+}
+
+// exists tells whether err only says that somebody else has made it.
+func exists(err error) bool {
+	var (
+		table  *ddb.ResourceInUseException
+		stream *kin.ResourceInUseException
+		hose   *fh.ResourceInUseException
+		bucket *s3types.BucketAlreadyOwnedByYou
+		taken  *s3types.BucketAlreadyExists
+	)
+	return errors.As(err, &table) || errors.As(err, &stream) || errors.As(err, &hose) || errors.As(err, &bucket) || errors.As(err, &taken)
 }
 
 // wait asks until the answer is yes.

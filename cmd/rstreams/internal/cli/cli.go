@@ -115,7 +115,7 @@ func (a *app) root() *cobra.Command {
 		a.demoCommand(), a.devCommand(),
 		a.writeCommand(), a.readCommand(), a.traceCommand(),
 		a.queuesCommand(), a.botsCommand(), a.checkpointCommand(),
-		a.pauseCommand(), a.resumeCommand(), a.runCommand(),
+		a.pauseCommand(), a.resumeCommand(), a.runCommand(), a.registerCommand(),
 		a.dlqCommand(), a.verifyCommand(), a.versionCommand(), exitCodesTopic(),
 	)
 	wrapUsage(root)

@@ -72,7 +72,7 @@ func (d *demo) deployed(ctx context.Context) error {
 			"emulator)", store.ErrNotFound, strings.Join(missing, ", "), d.place.url, stage)
 	case len(paused) > 0:
 		names := strings.Join(paused, " ")
-		return fmt.Errorf("%s paused on %s; resume with `rstreams --bus %s resume %s`", names, d.place.url, d.place.url, names)
+		return fmt.Errorf("paused on %s: %s; resume with `rstreams --bus %s resume %s`", d.place.url, strings.Join(paused, ", "), d.place.url, names)
 	}
 	return nil
 }
