@@ -13,6 +13,8 @@ import (
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/rstreams-go/rstreams/bus/store"
@@ -21,6 +23,9 @@ import (
 
 // endpointEnv is the AWS SDKs' own variable for the address of every service.
 const endpointEnv = "AWS_ENDPOINT_URL"
+
+// roleEnv names a role of the bus's account that a program elsewhere takes on to use the bus.
+const roleEnv = "RSTREAMS_ROLE"
 
 // openAWS finds a bus on AWS and opens it.
 func openAWS(ctx context.Context, p Place, o Options) (*Backend, error) {
@@ -41,6 +46,9 @@ func openAWS(ctx context.Context, p Place, o Options) (*Backend, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if role := o.Find.getenv(roleEnv); role != "" {
+		sdk.Credentials = awssdk.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(sdk), role))
 	}
 	bus, err := awsbus.Open(ctx, awsbus.Options{
 		Resources: found.Resources, Config: &sdk, Endpoint: endpoint, Budget: o.Budget, Now: o.Now, Logger: o.Logger,

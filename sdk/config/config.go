@@ -8,7 +8,8 @@
 //	               rstreams-STAGE published, as a parameter of SSM or a secret
 //	aws:           a bus on AWS that is found as leo-sdk finds it; see Find
 //
-// Without a url, RSTREAMS_BUS names the bus, and without that it is found like "aws:".
+// Without a url, RSTREAMS_BUS names the bus, and without that it is found like "aws:". Where RSTREAMS_ROLE is set, that role is taken on
+// to use a bus on AWS: for programs in another account.
 package config
 
 import (
