@@ -67,7 +67,11 @@ func stacks(app awscdk.App, get func(name string) any, getenv func(string) strin
 		c.errs = append(c.errs, errors.New("no stage is given: cdk deploy -c stage=dev"))
 	}
 	if len(c.errs) > 0 {
-		return errors.Join(c.errs...)
+		texts := make([]string, len(c.errs))
+		for i, err := range c.errs {
+			texts[i] = err.Error()
+		}
+		return errors.New(strings.Join(texts, "; "))
 	}
 
 	bus := name + "-" + stage

@@ -1,7 +1,8 @@
 """Runs LocalStack without Docker: `python run.py`, with the environment that scripts/localstack sets.
 
 LocalStack downloads DynamoDB Local and a Kinesis emulator from addresses of its own, and starts Lambda functions in containers.
-Here both come from RSTREAMS_LOCALSTACK_LIB, where scripts/localstack put them, and functions are child processes (executor.py).
+Here both come from RSTREAMS_LOCALSTACK_LIB, where scripts/localstack put them, and functions are child processes (executor.py). Custom resources
+of stacks work too (custom.py).
 What is replaced is replaced in memory: the installed packages stay as they were published.
 """
 
@@ -18,6 +19,7 @@ from localstack.services.dynamodb.server import DynamodbServer
 from localstack.services.kinesis.packages import KinesisMockNodePackageInstaller
 from localstack.services.lambda_.invocation import runtime_executor
 
+import custom  # noqa: F401: it registers itself
 from executor import Executor
 
 LIB = os.environ["RSTREAMS_LOCALSTACK_LIB"]

@@ -130,6 +130,15 @@ type CheckpointWrite struct {
 	// Expected is the position that must be stored, "" for none. Force drops the condition; it is for operators.
 	Expected string
 	Force    bool
+	// Location, if it is not zero, is where the checkpoint goes instead, whatever is stored there.
+	Location Location
+}
+
+// Location is where an instance of a bus-side fan-out keeps its checkpoints: the map Instance, such as "0", in the attribute
+// Attribute of the bot's row, mostly "instances" (cploc, sdk.md 3.9). Only the AWS backend has such places; others refuse them
+// (ErrInvalid). The zero Location is the bot's read checkpoints.
+type Location struct {
+	Attribute, Instance string
 }
 
 // Produced is what a bot wrote to a queue in one batch.
@@ -218,7 +227,8 @@ type Bots interface {
 	Control(ctx context.Context, id string, c Control) error
 	// Checkpoint moves a read checkpoint if the stored position is Expected, else ErrConflict ("Stale Checkpoint"), and of
 	// several writers that expect the same position exactly one succeeds. It creates a row where none is (C43), and maps
-	// where they are missing (fault 40, C69).
+	// where they are missing (fault 40, C69). With a Location there is no condition, and a missing row is ErrNotFound: who fans a
+	// bot out knows it.
 	Checkpoint(ctx context.Context, w CheckpointWrite) error
 	// Produced records producer statistics: each entry replaces the stored write checkpoint unless that is newer.
 	// Unknown bots are skipped (C45).

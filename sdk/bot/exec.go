@@ -231,6 +231,9 @@ func (a *attempt) call(ctx context.Context) (*Run, error) {
 	session := rstreams.Session{Bot: a.inv.id, StopAt: softEnd, Stop: stop}
 	if c := a.inv.cron; c != nil {
 		session.Starts, session.Max, session.Force = c.StartEID, c.MaxEID, bool(c.Force)
+		if c.CPLoc != "" && a.inv.bot.FanOut == nil { // A fan-out by the bus, which collects the instances' positions.
+			session.Location = rstreams.Location{Attribute: c.CPLoc, Instance: cmp.Or(c.IID.text, "0")}
+		}
 	}
 	run := &Run{
 		Bus: a.bus.Session(session), Bot: a.inv.bot, Settings: a.inv.settings, Event: a.inv.event, Instances: 1,

@@ -29,6 +29,7 @@ type cronEvent struct {
 	Time     number            `json:"time"`
 	MaxEID   string            `json:"maxeid"`
 	StartEID map[string]string `json:"starteid"`
+	CPLoc    string            `json:"cploc"`
 
 	Force           truthy `json:"force"`
 	IgnoreLock      truthy `json:"ignoreLock"`

@@ -88,6 +88,9 @@ type Session struct {
 	// read checkpoints instead of the bus. Together they are how the instances of a fan-out divide a bot's work.
 	Share  *Share
 	Ledger *Ledger
+	// Location, if it is not zero, is where read checkpoints go, unconditionally: the bus that invoked this instance of its own
+	// fan-out collects them there (cploc, sdk.md 6.1). Only buses on AWS have it.
+	Location Location
 	// Force drops the condition on checkpoints: the position is overwritten, whoever moved it. It is for operators.
 	Force bool
 }

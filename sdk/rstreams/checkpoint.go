@@ -14,6 +14,9 @@ import (
 // Checkpoint is how far a bot came on a queue, with what the bus's monitor needs to know of the work.
 type Checkpoint = store.Checkpoint
 
+// Location is a place for the checkpoints of one instance of a bus-side fan-out.
+type Location = store.Location
+
 // CheckpointRequest moves a read checkpoint.
 type CheckpointRequest struct {
 	// Bot is whose checkpoint it is; "" means the session's bot. Queue is a queue, or a reference ("system:s").
@@ -64,6 +67,7 @@ func (b *Bus) Checkpoint(ctx context.Context, c CheckpointRequest) error {
 	err := b.retryThrottled(ctx, func() error {
 		return b.core.store.Bots.Checkpoint(ctx, store.CheckpointWrite{
 			Bot: c.Bot, Ref: ref.QueueRef(c.Queue), Checkpoint: c.Checkpoint, Expected: c.Expected, Force: c.Force,
+			Location: b.session.Location,
 		})
 	})
 	return wrap("checkpoint", queue, c.Position, stale(err))

@@ -28,6 +28,7 @@ func checkpointRows() []row {
 		{"C6", "Node and Go alternate on one bot, are killed, and lose nothing", alternating},
 		{"C7", "several source queues in one pipeline are all checkpointed", severalSources},
 		{"C8", "a partial result does not move the position, the final one does", partialResults},
+		{"C9", "an instance of a bus-side fan-out checkpoints at <cploc>.<iid>.<reference>, without a condition", fanoutLocation},
 		{"C10", "a trailing _reader is no part of a bot's id", readerSuffix},
 	}
 }
@@ -105,6 +106,27 @@ func checkpointsShared(w *world) {
 		w.ok(w.nodeCheckpoint(bot, queue, map[string]any{"eid": all[i].EID, "units": 1, "force": true}))
 		if got := places(w.read(queue, rstreams.ReadOptions{Bot: bot})); !slices.Equal(got, all[i+1:]) {
 			w.Errorf("we after Node's checkpoint at %d: %v", i, got)
+		}
+	}
+	// Inside a snapshot.
+	queue = w.name("snap")
+	snap := w.putSnapshot(queue, w.hourAgo(1), 0, 6)
+	w.nodeWrite(w.name("writer"), queue, 6, 2, 0, nil)
+	all = append(snap, places(w.published(queue, 8))[6:]...)
+	for _, i := range []int{0, 4, 5} {
+		for _, theirs := range []bool{false, true} {
+			bot := w.name(fmt.Sprint("snap", theirs, i))
+			if theirs {
+				w.ok(w.nodeCheckpoint(bot, queue, map[string]any{"eid": all[i].EID, "units": 1, "force": true}))
+			} else {
+				w.ok(w.sdk.Checkpoint(w.Context(), rstreams.CheckpointRequest{Bot: bot, Queue: queue, Checkpoint: rstreams.Checkpoint{Position: all[i].EID}}))
+			}
+			if got := w.nodeReadAs(bot, queue, nil); !slices.Equal(got, all[i+1:]) {
+				w.Errorf("Node after the checkpoint %s: %v", all[i].EID, got)
+			}
+			if got := places(w.read(queue, rstreams.ReadOptions{Bot: bot})); !slices.Equal(got, all[i+1:]) {
+				w.Errorf("we after the checkpoint %s: %v", all[i].EID, got)
+			}
 		}
 	}
 }

@@ -579,10 +579,30 @@ func archiveWrites(w *world) {
 		}
 		w.bothRead(queue, start, all[i+1:])
 	}
-	p := w.pointerOf(queue)
-	if string(p["archive"]) != "true" || text(p["start"]) != all[0].EID || text(p["end"]) != all[39].EID {
-		w.Errorf("the pointer says archive %s, %s to %s", p["archive"], p["start"], p["end"])
+	c := w.stored(queue + store.ArchiveSuffix)[0]
+	if !c.Archive || c.Start != all[0].EID || c.Offsets[0].StartID != all[0].EID || len(c.Offsets) < 2 {
+		w.Errorf("the archive's item: %+v", c)
 	}
+	// The original's archiver sends its pointers through the intake: ours takes them there too.
+	other := w.name("sent")
+	w.nodeWrite(w.name("writer"), other, 6, 3, 0, nil)
+	live := places(w.published(other, 3))
+	old := w.putArchive(w.name("scratch"), w.hourAgo(2), 0, 6)
+	c = w.stored(w.name("scratch") + store.ArchiveSuffix)[0]
+	var offsets []map[string]any
+	for _, o := range c.Offsets {
+		offsets = append(offsets, map[string]any{"event": other, "start": o.StartID, "end": o.EndID, "records": o.Records, "size": o.Size,
+			"gzipSize": o.GzipSize, "offset": o.Offset, "gzipOffset": o.GzipOffset})
+	}
+	line, err := json.Marshal(map[string]any{"event": other, "archive": true, "start": c.Start, "end": c.End, "s3": c.Blob, "offsets": offsets,
+		"records": c.Records, "size": c.Size, "gzipSize": c.GzipSize, "stats": map[string]any{}, "correlations": []any{}})
+	w.ok(err)
+	acks, err := w.store.Intake.Put(w.Context(), []store.Record{{PartitionKey: "0", HashKey: "0", Data: append(line, '\n')}})
+	w.ok(err)
+	w.ok(acks[0].Err)
+	w.published(other, 9)
+	w.bothRead(other, "z/", append(old, live...))
+	w.bothRead(other, old[2].EID, append(old[3:], live...))
 }
 
 func lineageForm(w *world) {

@@ -5,12 +5,14 @@ package interop
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/rstreams-go/rstreams/bus/eid"
 	"github.com/rstreams-go/rstreams/bus/ref"
+	"github.com/rstreams-go/rstreams/sdk/rstreams"
 )
 
 func idRows() []row {
@@ -108,9 +110,19 @@ func comparisons(w *world) {
 }
 
 func badPositions(w *world) {
-	for _, p := range []string{"z/2024/Ä", "y/2024", "z/2024\n", "z/2024-", "2024"} {
-		if err := eid.ValidatePosition(p); err == nil {
-			w.Errorf("%q passes for a position", p)
+	queue := w.name("q")
+	for _, p := range []string{"z/2024/Ä", "y/2024", "z/2024\n", "2024", "Z/2024", "z/2024A", "z:2024", "z/2024/01/02/03/04/1704164645678_0000005", "z/２０２４"} {
+		if err := eid.ValidatePosition(p); !errors.Is(err, eid.ErrInvalid) {
+			w.Errorf("%q passes for a position: %v", p, err)
+		}
+		for _, err := range w.sdk.Read(w.Context(), queue, rstreams.ReadOptions{Start: p}) {
+			if !errors.Is(err, eid.ErrInvalid) {
+				w.Errorf("a read from %q: %v", p, err)
+			}
+		}
+		err := w.sdk.Checkpoint(w.Context(), rstreams.CheckpointRequest{Bot: w.name("b"), Queue: queue, Checkpoint: rstreams.Checkpoint{Position: p}, Force: true})
+		if !errors.Is(err, eid.ErrInvalid) {
+			w.Errorf("a checkpoint at %q: %v", p, err)
 		}
 	}
 }

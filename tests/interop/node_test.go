@@ -71,7 +71,7 @@ func (w *world) command(op string, args map[string]any, result any) error {
 		w.Fatalf("node: %v\n%s", err, p.stderr)
 	}
 	// A command that hangs, as some of the SDK's faults do, must not hold up the rest.
-	guard := time.AfterFunc(patience, func() { _ = p.process.Kill() })
+	guard := time.AfterFunc(max(patience, w.slow), func() { _ = p.process.Kill() })
 	line, err := p.out.ReadBytes('\n')
 	guard.Stop()
 	if err != nil {

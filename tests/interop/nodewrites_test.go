@@ -38,7 +38,7 @@ func nodeWritesRows() []row {
 		{"R12", "legacy items are refused with an error, never misread", legacyItems},
 		{"R13", "a stored line number that is not the line's place is reported", lineNumbers},
 		{"R14", "events by Firehose read like others", firehoseItems},
-		{"R15", "what cannot be read is an error: a missing object, a broken chunk", readErrors},
+		{"R15", "what cannot be read is an error: a missing object, a broken chunk, a service that fails", readErrors},
 	}
 }
 
@@ -381,6 +381,44 @@ func readErrors(w *world) {
 	w.ok(err)
 	w.putChunk(broken, id, `{"id":"b","event":"q","payload":{"n":0},"eid":0}`+"\nnot json\n", 2)
 	w.fails(broken, "a line that is no JSON")
+
+	// Faults of the services: none of them may look like the end of the queue (sdk.md fault 1: the original logs and ends).
+	whole := w.name("whole")
+	w.nodeWrite(w.name("writer"), whole, 0, 10, 0, forms[1].opts)
+	w.published(whole, 10)
+	for name, fault := range map[string]error{"refused": store.ErrInvalid, "not available": store.ErrUnavailable, "unknown": errors.New("connection reset")} {
+		one := *w
+		one.store.Blobs = &watched{Blobs: w.store.Blobs, fail: fault}
+		one.sdk = rstreams.New(one.store, rstreams.Options{Logger: w.log})
+		one.failsAs(whole, "S3: "+name, fault)
+		one.store = w.store
+		one.store.Chunks = brokenChunks{w.store.Chunks, fault}
+		one.sdk = rstreams.New(one.store, rstreams.Options{Logger: w.log})
+		one.failsAs(whole, "DynamoDB: "+name, fault)
+	}
+}
+
+// brokenChunks is an index that cannot be read.
+type brokenChunks struct {
+	store.Chunks
+	err error
+}
+
+func (b brokenChunks) Query(context.Context, string, string, string, int, int) (store.Page, error) {
+	return store.Page{}, b.err
+}
+
+func (w *world) failsAs(queue, what string, want error) {
+	w.Helper()
+	for _, err := range w.sdk.Read(w.Context(), queue, rstreams.ReadOptions{Start: "z/"}) {
+		if err != nil {
+			if !errors.Is(err, want) {
+				w.Errorf("%s: %v, want %v", what, err, want)
+			}
+			return
+		}
+	}
+	w.Errorf("%s: the read ended as if all were well", what)
 }
 
 // fails checks that a read of queue ends with an error.

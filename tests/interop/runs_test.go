@@ -3,21 +3,23 @@
 package interop
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"github.com/rstreams-go/rstreams/bus/dispatch"
+	"github.com/rstreams-go/rstreams/bus/registry"
 	"github.com/rstreams-go/rstreams/bus/store"
 	"github.com/rstreams-go/rstreams/sdk/bot"
-	"github.com/rstreams-go/rstreams/sdk/rstreams"
 )
 
 func runRows() []row {
@@ -191,6 +193,7 @@ func registrations(w *world) {
 		"name": "A bot", "description": "It does things", "triggers": []string{"queue:" + queue}, "settings": map[string]any{"a": 1, "source": queue},
 		"time": "0 * * * *", "lambdaName": "fn",
 	}}, nil)
+	w.declared(queue)
 	reg := store.Registration{
 		ID: ours, Name: "A bot", Description: "It does things", Invocation: store.Invocation{Type: "lambda", Lambda: "fn"},
 		Settings: json.RawMessage(`{"a":1,"source":"` + queue + `"}`), Schedule: "0 * * * *", Triggers: []string{queue},
@@ -201,6 +204,10 @@ func registrations(w *world) {
 	delete(a, ".id")
 	delete(b, ".id")
 	for path, want := range a {
+		if path == ".triggers[1]" && want == a[".triggers[0]"] {
+			w.Logf("Node lists a trigger that is the source too a second time; ours is there once")
+			continue
+		}
 		if b[path] != want {
 			w.Errorf("%s: Node leaves %s, we %q", path, want, b[path])
 		}
@@ -212,7 +219,8 @@ func registrations(w *world) {
 	}
 	// What Node registered, we read; registering again changes nothing else.
 	row, err := w.store.Bots.Get(w.Context(), theirs)
-	if err != nil || row.Name != "A bot" || row.Invocation.Lambda != "fn" || row.Schedule != "0 * * * *" || len(row.Triggers) != 1 {
+	if err != nil || row.Name != "A bot" || row.Invocation.Lambda != "fn" || row.Schedule != "0 * * * *" ||
+		len(slices.Compact(row.Triggers)) != 1 {
 		w.Errorf("%+v %v", row, err)
 	}
 	w.ok(w.store.Bots.Checkpoint(w.Context(), store.CheckpointWrite{Bot: ours, Ref: "queue:" + queue, Checkpoint: store.Checkpoint{Position: position(1, 0)}}))
@@ -220,6 +228,142 @@ func registrations(w *world) {
 	row, err = w.store.Bots.Get(w.Context(), ours)
 	if err != nil || row.Name != "Renamed" || row.Read["queue:"+queue].Position != position(1, 0) {
 		w.Errorf("after Node registered our bot again: %+v %v", row, err)
+	}
+}
+
+// declared compares what a declaration of a stack leaves with what createBot leaves of the same.
+func (w *world) declared(queue string) {
+	w.Helper()
+	for name, bot := range map[string]map[string]any{
+		"source":   {"name": "n", "time": nil, "lambdaName": "fn", "settings": map[string]any{"source": queue, "destination": w.name("out"), "botNumber": 0, "prefix": "p"}},
+		"schedule": {"name": "n", "description": "d", "time": "*/5 * * * *", "lambdaName": "fn", "settings": map[string]any{"x": []any{1, "a", nil, true}}},
+		"timed":    {"name": "n", "time": nil, "lambdaName": "fn", "settings": map[string]any{"source": queue, "time": "later"}, "owner": "me", "triggers": []any{"queue:" + queue}},
+	} {
+		theirs, ours := w.name("theirs-"+name), w.name("ours-"+name)
+		w.do("createBot", map[string]any{"id": theirs, "bot": bot, "opts": map[string]any{"fields": map[string]any{"paused": map[string]any{"once": true}}}}, nil)
+		text, err := json.Marshal(bot)
+		w.ok(err)
+		_, err = registry.New(w.store, nil).Apply(w.Context(), "", &registry.Set{Properties: map[string]json.RawMessage{ours: text}}, nil)
+		w.ok(err)
+		a, b := flat(w.botItem(theirs)), flat(w.botItem(ours))
+		for path, want := range a {
+			if path != ".id" && b[path] != want {
+				w.Errorf("%s: %s: Node leaves %s, we %q", name, path, want, b[path])
+			}
+		}
+		for path, got := range b {
+			if _, ok := a[path]; !ok {
+				w.Logf("%s: an attribute of our own: %s = %s", name, path, got)
+			}
+		}
+	}
+}
+
+// flagged is a run that was invoked with flags, as the row shows it.
+type flagged struct {
+	Answer    string
+	Mine      bool // The row has the run's request id.
+	Started   bool
+	Completed bool
+	Errors    int
+}
+
+// runFlags invokes both sides with the same flags in the same situation: what they answer and leave must be the same.
+func runFlags(w *world) {
+	now := time.Now().UnixMilli
+	for _, c := range []struct {
+		name  string
+		busy  bool // Another run holds the lock.
+		flags func() map[string]any
+	}{
+		{"plain", false, func() map[string]any { return nil }},
+		{"busy", true, func() map[string]any { return nil }},
+		{"old", false, func() map[string]any { return map[string]any{"time": now() - 2500} }},
+		{"new", false, func() map[string]any { return map[string]any{"time": now()} }},
+		{"force", true, func() map[string]any { return map[string]any{"force": true} }},
+		{"ignore-lock", true, func() map[string]any { return map[string]any{"ignoreLock": true} }},
+		{"old-and-forced", true, func() map[string]any { return map[string]any{"force": true, "time": now() - 2500} }},
+	} {
+		var got [2]flagged
+		for side, who := range []string{"theirs", "ours"} {
+			id := w.name(who + "-" + c.name)
+			payload := w.locked(id)
+			cron := payload["__cron"].(map[string]any)
+			if c.busy {
+				w.ok(w.store.Bots.Confirm(w.Context(), store.Confirm{Bot: id, Token: int64(cron["ts"].(float64)), RequestID: "other", At: now(), MaxDuration: 60_000}))
+			}
+			requestID := "request-" + id
+			for k, v := range c.flags() {
+				cron[k] = v
+			}
+			if side == 0 {
+				got[side].Answer = fmt.Sprint(w.runTheirs(payload, map[string]any{"requestId": requestID, "result": "done"}).Answer)
+			} else {
+				got[side].Answer, _ = w.runLambda(id, requestID, payload, "done", nil)
+			}
+			row, err := w.store.Bots.Get(w.Context(), id)
+			w.ok(err)
+			in := row.Instance
+			got[side].Mine, got[side].Started, got[side].Completed, got[side].Errors = in.RequestID == requestID, in.StartTime != 0, in.CompletedTime != 0, row.ErrorCount
+		}
+		if got[0] != got[1] {
+			w.Errorf("%s: Node %+v, we %+v", c.name, got[0], got[1])
+		}
+		w.Logf("%s: %+v", c.name, got[0])
+	}
+}
+
+// runLambda does a run with this SDK's Lambda handler and returns its answer, text without quotes, and the lines that it logged.
+func (w *world) runLambda(id, requestID string, payload map[string]any, result string, fail error) (answer string, lines []string) {
+	w.Helper()
+	var log bytes.Buffer
+	fn, err := bot.NewLambda(w.sdk, bot.LambdaConfig{Lines: &log, Runner: bot.RunnerConfig{Logger: w.log}}, bot.Bot{
+		ID: id, Run: bot.Wrap(func(context.Context, map[string]any) (string, error) { return result, fail }),
+	})
+	w.ok(err)
+	text, err := json.Marshal(payload)
+	w.ok(err)
+	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
+	defer cancel()
+	out, err := fn.Invoke(lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: requestID}), text)
+	w.ok(errors.Join(err, fn.Close(w.Context())))
+	if json.Unmarshal(out, &answer) != nil {
+		answer = string(out)
+	}
+	for line := range strings.Lines(log.String()) {
+		lines = append(lines, strings.TrimSuffix(line, "\n"))
+	}
+	return answer, lines
+}
+
+func leocronLines(w *world) {
+	id := w.name("bot")
+	token := func(p map[string]any) string { return fmt.Sprintf("%.0f", p["__cron"].(map[string]any)["ts"]) }
+	for _, fails := range []bool{false, true} {
+		payload := w.locked(id)
+		more := map[string]any{"requestId": "8f5c-1", "result": "done"}
+		var failure error
+		if fails {
+			more["fail"], failure = "no", errors.New("no")
+		}
+		theirs := w.runTheirs(payload, more).Lines
+		theirToken := token(payload)
+		payload = w.locked(id)
+		_, ours := w.runLambda(id, "8f5c-1", payload, "done", failure)
+		for i := range ours {
+			ours[i] = strings.Replace(ours[i], token(payload), theirToken, 1)
+		}
+		if !slices.Equal(ours, theirs) || len(ours) != 3 || !strings.HasPrefix(ours[1], "[LEOCRON]:start:"+id+":") {
+			w.Errorf("fails %v: ours\n%s\nNode's\n%s", fails, strings.Join(ours, "\n"), strings.Join(theirs, "\n"))
+		}
+	}
+	// A run that is not let in only checks.
+	payload := w.locked(id)
+	w.runTheirs(payload, nil)
+	again := w.runTheirs(payload, map[string]any{"requestId": "again"}).Lines
+	_, ours := w.runLambda(id, "again", payload, "", nil)
+	if !slices.Equal(ours, again) {
+		w.Errorf("a run that is not let in: ours %v, Node's %v", ours, again)
 	}
 }
 
@@ -251,5 +395,3 @@ func settingsLocks(w *world) {
 	}
 }
 
-var _ types.AttributeValue // The type of what botItem returns.
-var _ = rstreams.ErrClosed

@@ -43,12 +43,13 @@ func TestInterop(t *testing.T) {
 	var table strings.Builder
 	list := rows()
 	for _, r := range list {
+		verdict := "not run" // -run may choose rows.
 		passed := t.Run(r.id, func(t *testing.T) {
+			verdict = "ok"
 			one := *w
 			one.T, one.row = t, r.id
 			r.run(&one)
 		})
-		verdict := "ok"
 		if !passed {
 			verdict = "FAILED"
 		}
@@ -80,6 +81,7 @@ type world struct {
 	log   *slog.Logger
 
 	started *node
+	slow    time.Duration // what a Node command may take, 0 for patience
 }
 
 // name returns a name that no other row uses.

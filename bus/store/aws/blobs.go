@@ -15,10 +15,8 @@ import (
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go/middleware"
 
 	"github.com/rstreams-go/rstreams/bus/store"
 	"github.com/rstreams-go/rstreams/bus/store/internal/rules"
@@ -58,9 +56,6 @@ func newS3(b *Bus, options ...func(*s3.Options)) *s3.Client {
 		o.DisableLogOutputChecksumValidationSkipped = true // Ranges have none, which is nothing to tell an operator.
 		o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
 			r.MaxAttempts, r.MaxBackoff = blobAttempts, maxPause
-		})
-		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			return awshttp.AddResponseReadTimeoutMiddleware(stack, stalled)
 		})
 	}
 	return s3.NewFromConfig(b.cfg, append([]func(*s3.Options){usual}, options...)...)
@@ -139,7 +134,8 @@ type blobReader struct {
 	etag    *string // of the object that was opened
 	at, end int64   // what is left; end may be beyond the object
 	body    io.ReadCloser
-	failed  int // attempts since the last byte
+	abort   context.CancelFunc // of the request whose body it is
+	failed  int                // attempts since the last byte
 }
 
 // open asks for what is left.
@@ -151,11 +147,13 @@ func (r *blobReader) open() error {
 	case r.at > 0:
 		in.Range = awssdk.String("bytes=" + strconv.FormatInt(r.at, 10) + "-")
 	}
-	out, err := r.blobs.client().GetObject(r.ctx, in)
+	ctx, abort := context.WithCancel(r.ctx)
+	out, err := r.blobs.client().GetObject(ctx, in)
 	if err != nil {
+		abort()
 		return err
 	}
-	r.body, r.etag = out.Body, out.ETag
+	r.body, r.abort, r.etag = out.Body, abort, out.ETag
 	if n := out.ContentLength; n != nil { // Tells a broken connection from the end of the object.
 		r.end = r.at + *n
 	}
@@ -174,7 +172,9 @@ func (r *blobReader) Read(p []byte) (int, error) {
 		if r.at == r.end {
 			return 0, io.EOF
 		}
+		watchdog := time.AfterFunc(stalled, r.abort)
 		n, err := r.body.Read(p)
+		watchdog.Stop()
 		r.at += int64(n)
 		switch {
 		case n > 0:
@@ -190,6 +190,7 @@ func (r *blobReader) Read(p []byte) (int, error) {
 		if r.failed++; r.failed > maxReopen {
 			return 0, r.blobs.classify("read blob "+r.key, err)
 		}
+		r.abort()
 		_ = r.body.Close() // It is broken.
 		end := r.end
 		if err := r.open(); err != nil {

@@ -96,6 +96,9 @@ func (b bots) Checkpoint(ctx context.Context, w store.CheckpointWrite) error {
 		return err
 	}
 	id := rules.BotID(w.Bot)
+	if w.Location != (store.Location{}) {
+		return b.locate(ctx, id, w)
+	}
 	at := []string{"checkpoints", "read", w.Ref}
 	position := append(slices.Clone(at), "checkpoint")
 	return b.table.change(ctx, id, func(seen *sight) (*update, error) {
@@ -125,6 +128,21 @@ func (b bots) Checkpoint(ctx context.Context, w store.CheckpointWrite) error {
 		default:
 			u.is(str(w.Expected), position...)
 		}
+		return u, nil
+	})
+}
+
+// locate stores the checkpoint of an instance of a bus-side fan-out: without a condition, as only that instance writes there
+// (sdk.md 3.9, C9).
+func (b bots) locate(ctx context.Context, id string, w store.CheckpointWrite) error {
+	return b.table.change(ctx, id, func(seen *sight) (*update, error) {
+		if seen != nil && seen.item == nil {
+			return nil, noBot(id)
+		}
+		u := newUpdate()
+		u.exists("id")
+		u.set(checkpointValue(w.Checkpoint), w.Location.Attribute, w.Location.Instance, w.Ref)
+		u.mark(w.Location.Attribute, w.Location.Instance, w.Ref)
 		return u, nil
 	})
 }

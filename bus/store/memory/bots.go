@@ -46,7 +46,7 @@ func (b bots) Control(ctx context.Context, id string, c store.Control) error {
 }
 
 func (b bots) Checkpoint(ctx context.Context, w store.CheckpointWrite) error {
-	if err := rules.CheckpointWrite(w); err != nil {
+	if err := rules.NoLocation(w); err != nil {
 		return err
 	}
 	return b.upsert(ctx, rules.BotID(w.Bot), func(row *store.Bot, exists bool) error { return rules.Checkpoint(row, exists, w) })

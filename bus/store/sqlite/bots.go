@@ -68,7 +68,7 @@ func (b bots) Register(ctx context.Context, r store.Registration) error {
 
 // Checkpoint is the bot's hot path: one update where the condition holds, as it does nearly always.
 func (b bots) Checkpoint(ctx context.Context, w store.CheckpointWrite) error {
-	if err := rules.CheckpointWrite(w); err != nil {
+	if err := rules.NoLocation(w); err != nil {
 		return err
 	}
 	id := rules.BotID(w.Bot)

@@ -86,6 +86,23 @@ var checkpointTests = []test{
 		e.is(e.Bots.Checkpoint(e.Context(), checkpoint("_reader", "queue:q", "", id(1, 0))), store.ErrInvalid)
 		e.is(e.Bots.Checkpoint(e.Context(), checkpoint(e.name("b"), "", "", id(1, 0))), store.ErrInvalid)
 	}},
+	{"a fan-out's location is honoured whatever is stored, or refused clearly, and the read checkpoints stay", func(e *env) { // C9 of sdk.md
+		b := e.name("b")
+		e.ok(e.Bots.Checkpoint(e.Context(), checkpoint(b, "queue:q", "", id(1, 0))))
+		w := checkpoint(b, "queue:q", "", id(5, 0))
+		w.Location = store.Location{Attribute: "instances", Instance: "0"}
+		for range 2 {
+			if err := e.Bots.Checkpoint(e.Context(), w); err != nil {
+				e.is(err, store.ErrInvalid)
+			}
+		}
+		e.same(e.bot(b).Read["queue:q"], position(id(1, 0)))
+		w.Location.Instance = ""
+		e.is(e.Bots.Checkpoint(e.Context(), w), store.ErrInvalid)
+		w.Location = store.Location{Attribute: "checkpoints", Instance: "read"}
+		e.is(e.Bots.Checkpoint(e.Context(), w), store.ErrInvalid)
+		e.same(e.bot(b).Read["queue:q"], position(id(1, 0)))
+	}},
 	{"of many that expect the same position exactly one succeeds", func(e *env) {
 		b := e.name("b")
 		stored := ""

@@ -117,8 +117,7 @@ const commands = {
 		const handler = cron((event, context, callback) => callback(fail ? { msg: fail } : null, result));
 		const answer = await called(handler, event, {
 			awsRequestId: requestId, getRemainingTimeInMillis: () => remaining || 60000, functionName: "node-bot", functionVersion: "1",
-		});
-		console.log = was;
+		}).finally(() => (console.log = was));
 		return { answer: answer === undefined ? null : answer, lines: lines.filter((l) => l.startsWith("[LEOCRON]")) };
 	},
 	// ids computes event ids, positions and comparisons.
@@ -149,6 +148,62 @@ const commands = {
 	async equal({ a, b }) {
 		const { isDeepStrictEqual } = require("util");
 		return a.map((text, i) => isDeepStrictEqual(JSON.parse(text), JSON.parse(b[i])));
+	},
+	// fanout runs one worker of the SDK's fan-out wrapper and returns the events that are its part.
+	async fanout({ bot, queue, iid, icount, key }) {
+		const leo = require("leo-sdk");
+		const was = { read: leo.read, fromLeo: leo.streams.fromLeo, bot: Object.assign({}, leo.bot) };
+		const keys = { eid: undefined, number: (e) => e.payload.n, text: (e) => e.payload.text, list: (e) => [e.payload.n, e.payload.text] };
+		const out = [];
+		const handler = require("leo-sdk/wrappers/fanout.js")((event, context, callback) => {
+			const stream = leo.read(bot, queue, { start: "z/" });
+			stream.on("data", (e) => out.push([e.eid, e.payload.n]));
+			stream.on("end", () => callback());
+			stream.on("error", callback);
+		}, keys[key]);
+		await called(handler, { __cron: { iid, icount } }, { getRemainingTimeInMillis: () => 60000 });
+		leo.read = was.read;
+		leo.streams.fromLeo = was.fromLeo;
+		Object.assign(leo.bot, was.bot);
+		return out;
+	},
+	// registry replaces what the SDK's process knows of its run.
+	async registry({ cron }) {
+		sdk.configuration.registry.__cron = cron;
+		return null;
+	},
+	// configs tells which resources the SDK finds in environments and directories.
+	async configs({ cases }) {
+		const names = ["RSTREAMS_CONFIG", "leosdk", "leo-sdk", "LEOSDK", "LEO-SDK"];
+		const kept = Object.assign({}, process.env), dir = process.cwd();
+		const clear = () => {
+			for (const k of Object.keys(process.env)) if (names.some((n) => k.startsWith(n))) delete process.env[k];
+		};
+		const out = cases.map(({ env, dir }) => {
+			clear();
+			Object.assign(process.env, env || {});
+			process.chdir(dir);
+			try {
+				return new RStreams().configuration.resources;
+			} catch (e) {
+				return null;
+			}
+		});
+		clear();
+		Object.assign(process.env, kept);
+		process.chdir(dir);
+		return out;
+	},
+	// correlate makes correlations of events.
+	async correlate({ calls }) {
+		return calls.map((args) => streams.createCorrelation(...args));
+	},
+	// batches returns what the batch stream makes of a queue.
+	async batches({ bot, queue, count }) {
+		const out = [];
+		await called(sdk.streams.pipe, sdk.read(bot, queue, { start: "z/" }), sdk.streams.batch(count),
+			sdk.streams.through((e, done) => (out.push({ correlation_id: e.correlation_id, units: e.units, eid: e.eid }), done())), sdk.streams.devnull());
+		return out;
 	},
 	async gunzip({ base64 }) {
 		return JSON.parse(zlib.gunzipSync(Buffer.from(base64, "base64")).toString());

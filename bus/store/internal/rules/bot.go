@@ -114,7 +114,20 @@ func CheckpointWrite(w store.CheckpointWrite) error {
 	if BotID(w.Bot) == "" || w.Ref == "" {
 		return fmt.Errorf("%w checkpoint: bot %q, reference %q", store.ErrInvalid, w.Bot, w.Ref)
 	}
+	l := w.Location
+	if (l.Attribute == "") != (l.Instance == "") || l.Attribute == "checkpoints" {
+		return fmt.Errorf("%w checkpoint of bot %s: the location %q, %q of a fan-out", store.ErrInvalid, w.Bot, l.Attribute, l.Instance)
+	}
 	return nil
+}
+
+// NoLocation is CheckpointWrite for backends whose rows have no room for the checkpoints of a bus-side fan-out.
+func NoLocation(w store.CheckpointWrite) error {
+	if w.Location != (store.Location{}) {
+		return fmt.Errorf("%w checkpoint of bot %s: the location %s.%s of a bus-side fan-out exists on AWS only",
+			store.ErrInvalid, w.Bot, w.Location.Attribute, w.Location.Instance)
+	}
+	return CheckpointWrite(w)
 }
 
 // StaleCheckpoint is the error of a checkpoint whose condition failed.

@@ -1,0 +1,136 @@
+package sequencer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/rstreams-go/rstreams/bus/sequencer"
+	"github.com/rstreams-go/rstreams/bus/store"
+	"github.com/rstreams-go/rstreams/bus/store/memory"
+)
+
+// unclaimable refuses the claim of one queue.
+type unclaimable struct {
+	store.Queues
+	queue string
+}
+
+func (u unclaimable) Claim(ctx context.Context, c store.Claim) (store.Grant, error) {
+	if c.Queue == u.queue {
+		return store.Grant{}, fmt.Errorf("claim: %w", store.ErrThrottled)
+	}
+	return u.Queues.Claim(ctx, c)
+}
+
+// TestABatchWhoseClaimCannotBeStoredFailsAndNumbersNothing is W-D2: without a base that is stored, no id is given. The original
+// goes on with one that nobody guards.
+func TestABatchWhoseClaimCannotBeStoredFailsAndNumbersNothing(t *testing.T) {
+	st := memory.New(memory.Options{Now: frozen})
+	st.Atomic = nil
+	good := st.Queues
+	batch := sequencer.Batch{Shard: "s", Records: []sequencer.Record{plain(1, line("q", 0)), plain(2, line("r", 0), line("q", 1))}}
+	for _, queue := range []string{"q", "r"} {
+		st.Queues = unclaimable{good, queue}
+		res, err := sequencer.New(st, smallChunks()).Process(t.Context(), batch)
+		if !errors.Is(err, store.ErrThrottled) || res.Done == len(batch.Records) {
+			t.Fatalf("queue %s: %+v, %v", queue, res, err)
+		}
+		if chunks := chunksOf(t, st, queue); len(chunks) != 0 {
+			t.Errorf("queue %s has ids that nobody guards: %+v", queue, chunks)
+		}
+	}
+	st.Queues = good
+	if _, err := sequencer.New(st, smallChunks()).Process(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	if q, r := numbers(t, st, "q"), numbers(t, st, "r"); q != "0 1" || r != "0" {
+		t.Errorf("queue q holds %s, r %s", q, r)
+	}
+}
+
+// TestNeitherLagNorManyRecordsMakeObjects is W-S5: the original stores every queue of such a batch as an object, be it one event.
+func TestNeitherLagNorManyRecordsMakeObjects(t *testing.T) {
+	st := memory.New(memory.Options{Now: func() time.Time { return frozen().Add(3 * time.Hour) }})
+	st.Atomic = nil
+	b := sequencer.Batch{Shard: "s"}
+	for n := range 300 {
+		b.Records = append(b.Records, plain(n+1, line(fmt.Sprintf("q%d", n%20), n/20)))
+	}
+	process(t, st, sequencer.Config{}, b)
+	for n := range 20 {
+		queue := fmt.Sprintf("q%d", n)
+		chunks := chunksOf(t, st, queue)
+		if len(chunks) != 1 || chunks[0].Blob != nil {
+			t.Errorf("queue %s has %d chunks, the first in %+v", queue, len(chunks), chunks[0].Blob)
+		}
+		if got := numbers(t, st, queue); got != upTo(15) {
+			t.Errorf("queue %s holds %s", queue, got)
+		}
+	}
+	if blobs, err := st.Blobs.List(t.Context(), "", "", 10); err != nil || len(blobs) != 0 {
+		t.Errorf("objects %v, %v", blobs, err)
+	}
+}
+
+// TestCommandsThatNobodyKnowsStopNothing is C16: a bus command without a meaning here is passed over. An object that only
+// leo-sdk's own streams use (`__cmd`), and that is no event, is kept as a dead letter.
+func TestCommandsThatNobodyKnowsStopNothing(t *testing.T) {
+	st := memory.New(memory.Options{Now: frozen})
+	b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{plain(1,
+		line("q", 0), `{"_cmd":"other","id":"b","event":"q","payload":{"n":9}}`+"\n", `{"_cmd":{"x":1}}`+"\n", line("q", 1),
+		`{"__cmd":"checkpoint","id":"b","correlations":[{"in":{"source":"in"}}]}`+"\n", line("q", 2),
+	)}}
+	res := process(t, st, sequencer.Config{}, b)
+	if got := numbers(t, st, "q"); got != upTo(3) {
+		t.Errorf("queue q holds %s", got)
+	}
+	if ls := letters(t, st); len(ls) != 1 || res.DeadLetters != 1 || ls[0].Line != 5 {
+		t.Errorf("letters %+v", ls)
+	}
+}
+
+// TestAQueueThatCannotBeWrittenKeepsNoOtherFromItsReaders is W-P3: what one queue's storage refuses fails that queue, and the
+// next attempt repeats nothing of the others.
+func TestAQueueThatCannotBeWrittenKeepsNoOtherFromItsReaders(t *testing.T) {
+	st := memory.New(memory.Options{Now: frozen})
+	st.Atomic = nil
+	good := st.Chunks
+	st.Chunks = refusing{good, "bad"}
+	b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{plain(1, line("q", 0), line("bad", 0), line("r", 0), line("q", 1))}}
+	res, err := sequencer.New(st, sequencer.Config{Now: frozen, Logger: quiet}).Process(t.Context(), b)
+	if !errors.Is(err, store.ErrInvalid) || res.Done != 0 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if q, r := numbers(t, st, "q"), numbers(t, st, "r"); q != "0 1" || r != "0" {
+		t.Errorf("queue q holds %s, r %s", q, r)
+	}
+	st.Chunks = good
+	res = process(t, st, sequencer.Config{}, b)
+	if res.Events != 1 || res.Repeats != 3 || numbers(t, st, "bad") != "0" || numbers(t, st, "q") != "0 1" {
+		t.Errorf("again: %+v", res)
+	}
+}
+
+// refusing stores no chunk of one queue.
+type refusing struct {
+	store.Chunks
+	queue string
+}
+
+func (r refusing) Put(ctx context.Context, chunks []store.Chunk) error {
+	var failed []store.ItemError
+	for i := range chunks {
+		if chunks[i].Queue == r.queue {
+			failed = append(failed, store.ItemError{Index: i, Err: store.ErrInvalid})
+		} else if err := r.Chunks.Put(ctx, chunks[i:i+1]); err != nil {
+			return err
+		}
+	}
+	if len(failed) > 0 {
+		return &store.BatchError{Items: failed}
+	}
+	return nil
+}
