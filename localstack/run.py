@@ -1,9 +1,8 @@
 """Runs LocalStack without Docker: `python run.py`, with the environment that scripts/localstack sets.
 
 LocalStack downloads DynamoDB Local and a Kinesis emulator from addresses of its own, and starts Lambda functions in containers.
-Here both come from RSTREAMS_LOCALSTACK_LIB, where scripts/localstack put them, and functions are child processes (executor.py). Custom resources
-of stacks work too (custom.py).
-What is replaced is replaced in memory: the installed packages stay as they were published.
+Here both come from RSTREAMS_LOCALSTACK_LIB, where scripts/localstack put them, functions are child processes (executor.py), and custom
+resources of stacks are served (custom.py). What is replaced is replaced in memory: the installed packages stay as they are.
 """
 
 import functools

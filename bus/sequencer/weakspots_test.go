@@ -2,6 +2,7 @@ package sequencer_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -133,4 +134,34 @@ func (r refusing) Put(ctx context.Context, chunks []store.Chunk) error {
 		return &store.BatchError{Items: failed}
 	}
 	return nil
+}
+
+// TestLinesAreNumberedAnewInTheChunkTheyEndUpIn is C24 and C64: leo-sdk adds a stored line's number to that of its chunk, so the
+// number that a line had in its record must not stay where records are cut or joined.
+func TestLinesAreNumberedAnewInTheChunkTheyEndUpIn(t *testing.T) {
+	st := memory.New(memory.Options{Now: frozen})
+	own := func(eid any, n int) string {
+		return fmt.Sprintf(`{"id":"b","event":"q","payload":{"n":%d},"timestamp":1,"event_source_timestamp":1,"eid":%v}`+"\n", n, eid)
+	}
+	b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{
+		zipped(1, own(0, 0), own(1, 1), own(2, 2), own(3, 3), own(4, 4)), zipped(2, own(0, 5), own(1, 6)),
+		plain(3, own(`"z/2024/01/01/00/00/1704067200000-0000007"`, 7), own(-1, 8), own(2.5, 9), line("q", 10)),
+	}}
+	process(t, st, sequencer.Config{ChunkRecords: 4}, b)
+	next := 0
+	for _, c := range chunksOf(t, st, "q") {
+		for i, l := range linesOf(t, st, c) {
+			var e struct {
+				EID     *int
+				Payload struct{ N int }
+			}
+			if err := json.Unmarshal([]byte(l), &e); err != nil || e.EID == nil || *e.EID != i || e.Payload.N != next {
+				t.Errorf("line %d of the chunk that ends at %s is %s: %v", i, c.End, l, err)
+			}
+			next++
+		}
+	}
+	if next != 11 {
+		t.Errorf("%d events", next)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
@@ -262,6 +263,14 @@ func (b *Bots) function(bus place, props BotsProps, code string, one bot.Bot) aw
 		FunctionName: f.FunctionName(), Qualifier: jsii.String("$LATEST"),
 		MaximumRetryAttempts: jsii.Number(0), MaximumEventAgeInSeconds: jsii.Number(maxTimeout.Seconds()),
 	})
+	if one.FanOut != nil {
+		// Beside the role: a policy of the role itself that names the function would make the two depend on each other.
+		arn := *f.FunctionArn()
+		awsiam.NewPolicy(scope, jsii.String("Workers"), &awsiam.PolicyProps{
+			Document: document([]grant{allow("InvokeItself", []string{arn, arn + ":*"}, "lambda:InvokeFunction")}),
+			Roles:    &[]awsiam.IRole{f.Role()},
+		})
+	}
 	if bus.abroad {
 		awslambda.NewCfnPermission(scope, jsii.String("Bus"), &awslambda.CfnPermissionProps{
 			Action: jsii.String("lambda:InvokeFunction"), FunctionName: f.FunctionArn(), Principal: bus.account,

@@ -110,6 +110,23 @@ func TestRightsOfBotsFollowTheirDeclaration(t *testing.T) {
 	}
 }
 
+func TestABotThatFansOutMayInvokeItselfAndNothingElse(t *testing.T) {
+	tpl := templateOf(t, "rstreams-dev-orders")
+	var owners []string
+	for _, s := range tpl.statements(t) {
+		if s.Sid != "InvokeItself" {
+			continue
+		}
+		owners = append(owners, s.owner)
+		if got := text(s.Resource); !strings.Contains(got, "Botsordersmail") || strings.Contains(got, `"*"`) {
+			t.Errorf("it may invoke %s", got)
+		}
+	}
+	if len(owners) != 1 || !strings.HasPrefix(owners[0], "Botsordersmail") {
+		t.Errorf("bots that may invoke themselves: %v", owners)
+	}
+}
+
 func TestC57BotsLiveInOtherStacksRegionsAndAccounts(t *testing.T) {
 	name := func(stack string) any {
 		return at(templateOf(t, stack).one(t, "Custom::RStreamsBots", "Bots").Properties, "orders-price", "lambdaName")

@@ -67,7 +67,7 @@ func buildProgram(ctx context.Context, dir, architecture, entry string) error {
 
 // build runs go build for Lambda. The same source gives the same bytes, so that a deployment without changes changes nothing.
 func build(ctx context.Context, dir, out, architecture string, packages ...string) error {
-	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", out}, packages...)
+	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-tags", "lambda.norpc,rstreams_lambda", "-ldflags", "-s -w", "-o", out}, packages...)
 	goarch := "arm64"
 	if architecture == x86 {
 		goarch = "amd64"

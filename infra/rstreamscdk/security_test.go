@@ -24,6 +24,7 @@ var accepted = []struct{ rule, resource, reason string }{
 	{"IAM5", "*: StartBots *", "limited to functions with the tag of the bus (W-O4)"},
 	{"IAM5", "*: StartFunctions *", "the user's own list, Invoke.Functions"},
 	{"IAM5", "*: StartBotsOfAccounts *", "accounts that the user names, and whose functions must permit it"},
+	{"IAM5", "*: InvokeItself *", "versions and aliases of the bot's own function, for its fan-out"},
 	{"IAM5", "*: ReadObjects *", "keys below the bus's prefixes of its own bucket"},
 	{"IAM5", "*: WriteObjects *", "keys below the bus's prefixes of its own bucket"},
 	{"IAM5", "*: LoadRaw *", "keys below firehose/ of the bus's own bucket"},

@@ -182,7 +182,7 @@ func orderBots() []bot.Bot {
 			ID: "orders-price", Description: "prices orders", Triggers: []string{"orders"}, Writes: []string{"orders.priced"}, Run: nothing,
 			Memory: 512, Timeout: time.Minute, Delay: 5 * time.Second, Settings: map[string]any{"rate": 1.5, "strict": true}, Tags: []string{"team:shop"},
 		},
-		{ID: "orders-mail", Triggers: []string{"queue:orders.priced"}, Run: nothing, Paused: true},
+		{ID: "orders-mail", Triggers: []string{"queue:orders.priced"}, Run: nothing, Paused: true, FanOut: &bot.FanOut{Instances: 4}},
 		{ID: "reports/daily", Schedule: "0 6 * * *", TimeZone: "Europe/Berlin", Run: nothing},
 	}
 }

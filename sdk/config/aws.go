@@ -56,9 +56,13 @@ func openAWS(ctx context.Context, p Place, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the bus of %s: %w", found.Source, err)
 	}
-	return &Backend{
-		Place: p, Store: bus.Store(), Host: host(bus, o), Check: bus.Check, Close: bus.Close,
-	}, nil
+	st := bus.Store()
+	if o.Find.getenv("AWS_LAMBDA_RUNTIME_API") != "" {
+		// A table's stream has room for two readers, and they are the bus's own functions; bots have no rights to it either.
+		// Reads that follow look at the queue's row instead.
+		st.Feed = nil
+	}
+	return &Backend{Place: p, Store: st, Host: host(bus, o), Check: bus.Check, Close: bus.Close}, nil
 }
 
 // loadAWS returns the SDK's own configuration. An emulator needs no credentials, but requests must be signed: without any in

@@ -222,7 +222,7 @@ func flat(item awstest.Item) map[string]string {
 
 func alternating(w *world) {
 	source, derived, bot := w.name("source"), w.name("derived"), w.name("bot")
-	const total = 400
+	const total = 300
 	w.write(rstreams.WriterOptions{Bot: w.name("writer"), Queue: source, Chunk: rstreams.ChunkOptions{Records: 25}}, numbered(0, total, 0)...)
 	w.published(source, total)
 	w.ok(w.sdk.Checkpoint(w.Context(), rstreams.CheckpointRequest{Bot: bot, Queue: source, Checkpoint: rstreams.Checkpoint{Position: "z/"}}))
@@ -234,7 +234,7 @@ func alternating(w *world) {
 		return counts
 	}
 	for round := 0; ; round++ {
-		if round > 40 {
+		if round > 60 {
 			w.Fatalf("after %d rounds %d of %d events are derived", round, len(seen()), total)
 		}
 		c, err := w.sdk.GetCheckpoint(w.Context(), bot, source)
@@ -244,25 +244,38 @@ func alternating(w *world) {
 			break
 		}
 		limit := 10 + 17*round%50
-		switch round % 4 {
-		case 0, 2:
-			one := *w
-			one.started = nil // A process of its own, as its SDK remembers positions.
-			one.do("enrich", map[string]any{"bot": bot, "inQueue": source, "outQueue": derived,
-				"config": map[string]any{"limit": limit}}, nil)
+		one := *w
+		one.started = nil // A process of its own, as its SDK remembers positions.
+		args := map[string]any{"bot": bot, "inQueue": source, "outQueue": derived, "config": map[string]any{"limit": limit}}
+		switch round % 8 {
+		case 0, 3:
+			one.do("enrich", args, nil)
 		case 1:
 			_, err := w.sdk.Enrich(w.Context(), rstreams.EnrichOptions{
 				Bot: bot, From: []string{source}, To: derived, Read: rstreams.ReadOptions{Limit: int64(limit)},
 			}, copyEvent)
 			w.ok(err)
-		case 3:
-			// Killed: the context ends in the midst, after some of the events.
+		case 2: // Node, killed.
+			args["dieAfter"], one.mayDie = limit/2, true
+			if err := one.command("enrich", args, nil); len(left) >= limit && !errors.Is(err, errDied) {
+				w.Errorf("the killed Node process answers %v", err)
+			}
+		case 4: // Ours, killed.
+			w.killed(job{Bot: bot, From: source, To: derived, Limit: limit, DieAfter: min(limit/2, len(left))})
+		case 6: // Node, killed when its results are durable and the position is not moved yet.
+			args["dieBeforeCheckpoint"], one.mayDie = true, true
+			if err := one.command("enrich", args, nil); !errors.Is(err, errDied) {
+				w.Errorf("the killed Node process answers %v", err)
+			}
+		case 7: // Ours, likewise.
+			w.killed(job{Bot: bot, From: source, To: derived, Limit: limit, DieAtAck: 1 + round%2})
+		case 5: // Ours, whose context ends in the midst.
 			ctx, cancel := context.WithCancel(w.Context())
 			count := 0
 			_, err := w.sdk.Enrich(ctx, rstreams.EnrichOptions{
 				Bot: bot, From: []string{source}, To: derived, Read: rstreams.ReadOptions{Limit: int64(limit)},
 			}, func(ctx context.Context, e rstreams.Event) (rstreams.Result, error) {
-				if count++; count == limit/2 {
+				if count++; count == min(limit/2, len(left)) {
 					cancel()
 				}
 				return copyEvent(ctx, e)

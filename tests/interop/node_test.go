@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,13 +50,16 @@ func (w *world) node() *node {
 	p.process = cmd.Process
 	w.Cleanup(func() {
 		_ = p.in.Close() // The process ends when its input does.
-		if err := cmd.Wait(); err != nil {
+		if err := cmd.Wait(); err != nil && !w.mayDie {
 			w.Logf("node: %v", err)
 		}
 	})
 	w.started = p
 	return p
 }
+
+// errDied reports a Node process that was killed on purpose.
+var errDied = errors.New("node was killed")
 
 // command has the Node SDK do something and decodes its answer into result, unless that is nil.
 func (w *world) command(op string, args map[string]any, result any) error {
@@ -74,6 +78,9 @@ func (w *world) command(op string, args map[string]any, result any) error {
 	guard := time.AfterFunc(max(patience, w.slow), func() { _ = p.process.Kill() })
 	line, err := p.out.ReadBytes('\n')
 	guard.Stop()
+	if err != nil && w.mayDie {
+		return errDied
+	}
 	if err != nil {
 		w.Fatalf("node ended at %s: %v\n%s", op, err, p.stderr)
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/rstreams-go/rstreams/bus/dispatch"
 	"github.com/rstreams-go/rstreams/bus/registry"
 	"github.com/rstreams-go/rstreams/bus/store"
+	"github.com/rstreams-go/rstreams/bus/store/aws/awstest"
 	"github.com/rstreams-go/rstreams/sdk/bot"
 )
 
@@ -34,7 +36,9 @@ func runRows() []row {
 	}
 }
 
-func (w *world) hourAgo(hours int) time.Time { return time.Now().Add(-time.Duration(hours) * time.Hour) }
+func (w *world) hourAgo(hours int) time.Time {
+	return time.Now().Add(-time.Duration(hours) * time.Hour)
+}
 
 // locked registers a bot, reserves a run as the dispatcher does, and returns the payload of its invocation.
 func (w *world) locked(id string) map[string]any {
@@ -89,10 +93,8 @@ func (w *world) runTheirs(payload map[string]any, more map[string]any) handled {
 	for k, v := range more {
 		args[k] = v
 	}
-	one := *w
-	one.started = nil // The wrapper keeps the handler of its first call.
 	var h handled
-	one.do("handler", args, &h)
+	w.do("handler", args, &h)
 	return h
 }
 
@@ -111,6 +113,25 @@ func runsExclude(w *world) {
 	}
 	if ran, _ := w.runOurs(id, payload, nil); ran {
 		w.Error("our run was repeated with the same token")
+	}
+	// Node's run is on: ours does not begin, and Node completes it.
+	payload = w.locked(id)
+	w.do("bot", map[string]any{"method": "checkLock", "args": []any{payload["__cron"], "node-run", 60_000}}, nil)
+	if ran, err := w.runOurs(id, payload, nil); ran || err != nil {
+		w.Errorf("ours ran while Node's run was on: %v %v", ran, err)
+	}
+	if answer, _ := w.runLambda(id, "ours", payload, "done", nil); answer != "already running" {
+		w.Errorf("our Lambda, while Node's run is on, answers %s", answer)
+	}
+	w.do("bot", map[string]any{"method": "reportComplete", "args": []any{payload["__cron"], "node-run", "complete", "", map[string]any{}}}, nil)
+	// The fields that each leaves behind.
+	theirs := flat(awstest.Item{"0": at(w.botItem(id), "instances", "0")})
+	payload = w.locked(id)
+	_, err = w.runOurs(id, payload, nil)
+	w.ok(err)
+	ours := flat(awstest.Item{"0": at(w.botItem(id), "instances", "0")})
+	if a, b := slices.Sorted(maps.Keys(ours)), slices.Sorted(maps.Keys(theirs)); !slices.Equal(a, b) {
+		w.Errorf("our run leaves the fields %v, Node's %v", a, b)
 	}
 	// Node first: afterwards ours with the same token does not run.
 	payload = w.locked(id)
@@ -212,11 +233,7 @@ func registrations(w *world) {
 			w.Errorf("%s: Node leaves %s, we %q", path, want, b[path])
 		}
 	}
-	for path, got := range b {
-		if _, ok := a[path]; !ok {
-			w.Logf("an attribute of our own: %s = %s", path, got)
-		}
-	}
+	w.additions("plain", a, b)
 	// What Node registered, we read; registering again changes nothing else.
 	row, err := w.store.Bots.Get(w.Context(), theirs)
 	if err != nil || row.Name != "A bot" || row.Invocation.Lambda != "fn" || row.Schedule != "0 * * * *" ||
@@ -235,9 +252,9 @@ func registrations(w *world) {
 func (w *world) declared(queue string) {
 	w.Helper()
 	for name, bot := range map[string]map[string]any{
-		"source":   {"name": "n", "time": nil, "lambdaName": "fn", "settings": map[string]any{"source": queue, "destination": w.name("out"), "botNumber": 0, "prefix": "p"}},
-		"schedule": {"name": "n", "description": "d", "time": "*/5 * * * *", "lambdaName": "fn", "settings": map[string]any{"x": []any{1, "a", nil, true}}},
-		"timed":    {"name": "n", "time": nil, "lambdaName": "fn", "settings": map[string]any{"source": queue, "time": "later"}, "owner": "me", "triggers": []any{"queue:" + queue}},
+		"source":   {"paused": true, "name": "n", "time": nil, "lambdaName": "fn", "settings": map[string]any{"source": queue, "destination": w.name("out"), "botNumber": 0, "prefix": "p"}},
+		"schedule": {"paused": true, "name": "n", "description": "d", "time": "*/5 * * * *", "lambdaName": "fn", "settings": map[string]any{"x": []any{1, "a", nil, true}}},
+		"timed":    {"paused": true, "name": "n", "time": nil, "lambdaName": "fn", "settings": map[string]any{"source": queue, "time": "later"}, "owner": "me", "triggers": []any{"queue:" + queue}},
 	} {
 		theirs, ours := w.name("theirs-"+name), w.name("ours-"+name)
 		w.do("createBot", map[string]any{"id": theirs, "bot": bot, "opts": map[string]any{"fields": map[string]any{"paused": map[string]any{"once": true}}}}, nil)
@@ -251,10 +268,17 @@ func (w *world) declared(queue string) {
 				w.Errorf("%s: %s: Node leaves %s, we %q", name, path, want, b[path])
 			}
 		}
-		for path, got := range b {
-			if _, ok := a[path]; !ok {
-				w.Logf("%s: an attribute of our own: %s = %s", name, path, got)
-			}
+		w.additions(name, a, b)
+	}
+}
+
+// additions checks that the row b has nothing that a lacks, but for what the skeleton of Node's own has (C5): a schedule that is not
+// there, and that the bot is not paused.
+func (w *world) additions(name string, a, b map[string]string) {
+	w.Helper()
+	for path, got := range b {
+		if _, ok := a[path]; !ok && path+"="+got != ".time=null" && path+"="+got != ".paused=false" {
+			w.Errorf("%s: an attribute that Node does not leave: %s = %s", name, path, got)
 		}
 	}
 }
@@ -270,7 +294,8 @@ type flagged struct {
 
 // runFlags invokes both sides with the same flags in the same situation: what they answer and leave must be the same.
 func runFlags(w *world) {
-	now := time.Now().UnixMilli
+	now := func() int64 { return time.Now().UnixMilli() }
+	w.do("ids", nil, nil) // So that Node is up when a run is sent.
 	for _, c := range []struct {
 		name  string
 		busy  bool // Another run holds the lock.
@@ -394,4 +419,3 @@ func settingsLocks(w *world) {
 		w.Errorf("Node reads our setting as %+v", back)
 	}
 }
-

@@ -82,6 +82,7 @@ type world struct {
 
 	started *node
 	slow    time.Duration // what a Node command may take, 0 for patience
+	mayDie  bool          // a Node process that dies is no failure
 }
 
 // name returns a name that no other row uses.

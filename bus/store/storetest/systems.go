@@ -26,7 +26,7 @@ var systemTests = []test{
 			{`{"a":{"c":7,"b":{"f":{}}}}`, `{"a":{"b":{"f":{}},"c":7,"e":null},"t":"x"}`},
 			{`{}`, `{"a":{"b":{"f":{}},"c":7,"e":null},"t":"x"}`},
 			{`{"t":{"u":1},"a":[]}`, `{"a":[],"t":{"u":1}}`},
-			{`{"a":{"x.y":1,"#z":2,"":3}}`, `{"a":{"x.y":1,"#z":2,"":3},"t":{"u":1}}`},
+			{`{"a":{"x.y":1,"#z":2}}`, `{"a":{"x.y":1,"#z":2},"t":{"u":1}}`},
 		} {
 			e.merge(s, step.doc)
 			e.sameSystem(s, step.want)
@@ -36,8 +36,8 @@ var systemTests = []test{
 		e.merge(e.name("s"), `{}`)
 		e.sameSystem(e.name("s"), `{}`)
 	}},
-	{"Merge refuses a document that is no object, and a system without an id", func(e *env) {
-		for _, doc := range []string{"", "null", "1", `"text"`, "[]", "{", `{}{}`} {
+	{"Merge refuses a document that is no object or has a member without a name, and a system without an id", func(e *env) {
+		for _, doc := range []string{"", "null", "1", `"text"`, "[]", "{", `{}{}`, `{"":1}`, `{"a":[{"":1}]}`} {
 			e.is(e.Systems.Merge(e.Context(), store.System{ID: e.name("s"), Doc: json.RawMessage(doc)}), store.ErrInvalid)
 		}
 		e.is(e.Systems.Merge(e.Context(), store.System{Doc: json.RawMessage("{}")}), store.ErrInvalid)

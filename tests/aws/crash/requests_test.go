@@ -51,7 +51,7 @@ func TestTheRequestsOfABatchGrowWithItsQueuesAndNotWithItsEvents(t *testing.T) {
 		}
 	}
 	sequence := 0
-	publish := func(queues, bots, events int) {
+	publish := func(queues, bots, events int) map[string]int {
 		t.Helper()
 		count.take()
 		var text strings.Builder
@@ -66,17 +66,17 @@ func TestTheRequestsOfABatchGrowWithItsQueuesAndNotWithItsEvents(t *testing.T) {
 		}
 		got := count.take()
 		t.Logf("%d events, %d queues, %d bots: %v", events, queues, bots, got)
-		if got["DynamoDB UpdateItem"] > 2*queues+bots || got["DynamoDB GetItem"] > queues || got["DynamoDB BatchWriteItem"] > 1+events/20_000 ||
-			got["S3 PUT"] != 0 || got["DynamoDB Query"] != 0 {
+		return got
+	}
+	publish(20, 2, 1000) // Makes the rows.
+	for _, c := range []struct{ queues, bots, events int }{{1, 1, 1}, {1, 1, 1000}, {5, 2, 1000}, {20, 2, 1000}, {1, 1, 20_000}} {
+		got := publish(c.queues, c.bots, c.events)
+		for name, n := range publish(c.queues, c.bots, c.events) {
+			got[name] = min(got[name], n) // A busy emulator makes the client try again.
+		}
+		if got["DynamoDB UpdateItem"] > 2*c.queues+c.bots || got["DynamoDB GetItem"] > 0 || got["DynamoDB BatchWriteItem"] > 1 ||
+			got["S3 PUT"] > 0 || got["DynamoDB Query"] > 0 {
 			t.Errorf("these are more requests than are needed: %v", got)
 		}
-	}
-	publish(20, 2, 20) // Makes the rows.
-	for range 2 {
-		publish(1, 1, 1)
-		publish(1, 1, 1000)
-		publish(5, 2, 1000)
-		publish(20, 2, 1000)
-		publish(1, 1, 20_000)
 	}
 }

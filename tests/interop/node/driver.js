@@ -69,13 +69,15 @@ const commands = {
 		if (checkpoint) await called(stream.checkpoint.bind(stream));
 		return out;
 	},
-	// enrich copies inQueue to outQueue and adds the bot to payload.hops.
-	async enrich({ bot, inQueue, outQueue, config }) {
+	// enrich copies inQueue to outQueue and adds the bot to payload.hops. With dieAfter, the process is killed at that
+	// event; with dieBeforeCheckpoint, when the results are durable and the position is not moved yet.
+	async enrich({ bot, inQueue, outQueue, config, dieAfter, dieBeforeCheckpoint }) {
 		let n = 0;
+		if (dieBeforeCheckpoint) sdk.bot.checkpoint = () => process.kill(process.pid, "SIGKILL");
 		await called(sdk.enrich.bind(sdk), {
 			id: bot, inQueue, outQueue, config: config || {},
 			transform: (payload, event, done) => {
-				n++;
+				if (++n === dieAfter) process.kill(process.pid, "SIGKILL");
 				done(null, Object.assign({}, payload, { hops: (payload.hops || []).concat(bot) }));
 			},
 		});
@@ -198,12 +200,12 @@ const commands = {
 	async correlate({ calls }) {
 		return calls.map((args) => streams.createCorrelation(...args));
 	},
-	// batches returns what the batch stream makes of a queue.
-	async batches({ bot, queue, count }) {
-		const out = [];
-		await called(sdk.streams.pipe, sdk.read(bot, queue, { start: "z/" }), sdk.streams.batch(count),
-			sdk.streams.through((e, done) => (out.push({ correlation_id: e.correlation_id, units: e.units, eid: e.eid }), done())), sdk.streams.devnull());
-		return out;
+	// enrichBatch writes one event with the count of each batch.
+	async enrichBatch({ bot, inQueue, outQueue, count, start }) {
+		await called(sdk.enrich.bind(sdk), {
+			id: bot, inQueue, outQueue, start, batch: { count }, transform: (events, event, done) => done(null, { n: events.length }),
+		});
+		return null;
 	},
 	async gunzip({ base64 }) {
 		return JSON.parse(zlib.gunzipSync(Buffer.from(base64, "base64")).toString());

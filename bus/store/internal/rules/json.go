@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -125,7 +126,26 @@ func System(s store.System) error {
 	if err := json.Unmarshal(s.Doc, &members); s.ID == "" || err != nil || members == nil {
 		return fmt.Errorf("%w system %q: it needs an id and a document that is a JSON object", store.ErrInvalid, s.ID)
 	}
-	return nil
+	doc, err := parseJSON(s.Doc)
+	if err == nil && nameless(doc) {
+		return fmt.Errorf("%w system %q: a member of its document has no name, which DynamoDB does not take", store.ErrInvalid, s.ID)
+	}
+	return err
+}
+
+// nameless tells whether an object in v has a member whose name is empty.
+func nameless(v any) bool {
+	switch x := v.(type) {
+	case map[string]any:
+		for name, w := range x {
+			if name == "" || nameless(w) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(x, nameless)
+	}
+	return false
 }
 
 // MergeSystem returns the document that merging doc into old, nil for none, makes. Both are JSON objects.

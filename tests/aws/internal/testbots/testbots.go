@@ -133,7 +133,9 @@ func pass(id, from, to string) bot.Bot {
 func forward(ctx context.Context, run *bot.Run, from, to string) error {
 	_, err := run.Bus.Enrich(ctx, rstreams.EnrichOptions{
 		From: []string{from}, To: to, Read: rstreams.ReadOptions{From: rstreams.Earliest()},
-	}, func(_ context.Context, e rstreams.Event) (rstreams.Result, error) { return rstreams.Emit(e.Payload), nil })
+	}, func(_ context.Context, e rstreams.Event) (rstreams.Result, error) {
+		return rstreams.Emit(e.Payload), nil
+	})
 	return err
 }
 
