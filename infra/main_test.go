@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) {
 	_ = os.Setenv("JSII_RUNTIME_PACKAGE_CACHE", "enabled")
-	_ = os.Setenv("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "1")
+	_ = os.Setenv("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 	status := m.Run()
 	jsii.Close()
 	os.Exit(status)

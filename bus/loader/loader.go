@@ -220,10 +220,12 @@ func (l *Loader) drain(ctx context.Context, res *Result) error {
 	}
 }
 
-// take returns the note of the next objects, after those of n.
+// take returns the note of the next objects, after those of n. Their numbers are also above the clock's ms: where the note was lost,
+// or restored from an older copy, numbers that begin anew would make new events pass for repeats of old ones.
 func (l *Loader) take(n note, list []store.BlobInfo) note {
+	now := l.cfg.Now().UnixMilli()
 	next := note{
-		Next: n.Next + int64(len(n.Keys)), At: l.cfg.Now().UnixMilli(), Part: l.cfg.PartBytes, Owner: l.cfg.Owner,
+		Next: max(n.Next+int64(len(n.Keys)), now), At: now, Part: l.cfg.PartBytes, Owner: l.cfg.Owner,
 	}
 	var size int64
 	for _, b := range list {

@@ -2,6 +2,8 @@ package rstreamscdk_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log"
 	"time"
 
@@ -36,4 +38,11 @@ func Example() {
 		log.Fatal(err)
 	}
 	app.Synth(nil)
+}
+
+// What is wrong with props is told in one error, before anything is made.
+func ExampleImportBus() {
+	_, err := rstreamscdk.ImportBus(rstreamscdk.ImportProps{Stack: "no good name"})
+	fmt.Println(errors.Is(err, rstreamscdk.ErrProps))
+	// Output: true
 }

@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) {
 	// Unpacking the CDK's library takes half a minute, each time without this.
 	_ = os.Setenv("JSII_RUNTIME_PACKAGE_CACHE", "enabled")
-	_ = os.Setenv("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "1")
+	_ = os.Setenv("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 	status := m.Run()
 	jsii.Close()
 	if outdir != "" {

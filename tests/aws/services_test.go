@@ -28,7 +28,6 @@ import (
 	"github.com/rstreams-go/rstreams/bus/store/aws/awstest"
 	"github.com/rstreams-go/rstreams/sdk/config"
 	"github.com/rstreams-go/rstreams/sdk/rstreams"
-	"github.com/rstreams-go/rstreams/tests/aws/internal/testbots"
 )
 
 // invoke invokes a function of the bus and returns its answer.
@@ -189,7 +188,8 @@ func (w *world) testTwoStages(t *testing.T) {
 		t.Errorf("the stacks have %d and %d parts", len(here), len(there))
 	}
 	for id, r := range there {
-		if other, ok := named[*r.PhysicalResourceId]; ok && *r.ResourceType != "AWS::CDK::Metadata" {
+		// What a custom resource is called counts within it only.
+		if other, ok := named[*r.PhysicalResourceId]; ok && !strings.HasPrefix(*r.ResourceType, "Custom::") && *r.ResourceType != "AWS::CDK::Metadata" {
 			t.Errorf("%s is both %s of %s and %s of %s", *r.PhysicalResourceId, id, w.other.stack, other, w.bus.stack)
 		}
 	}
@@ -260,6 +260,14 @@ func (w *world) testBadInput(t *testing.T) {
 		}
 		return filepath.Dir(filepath.Dir(file))
 	}
+	queue := "e2e.bad." + w.run
+	put(t, w.bus.Bus, rstreams.WriterOptions{Bot: writer, Queue: queue}, 1, w.orders(0))
+	w.await(t, w.bus.Bus, queue, 1)
+	w.expect(queue, 1)
+	events := filepath.Join(t.TempDir(), "events")
+	if err := os.WriteFile(events, []byte(`{"n":1}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	missing := func(name string) func(c map[string]string) {
 		return func(c map[string]string) { c[name] = "no-such-" + strings.ToLower(name) }
 	}
@@ -271,8 +279,8 @@ func (w *world) testBadInput(t *testing.T) {
 		"an emulator that is down":        {stage(func(c map[string]string) { c["Endpoint"] = down }), []string{"queues"}, []string{down}},
 		"a queue table that is not there": {stage(missing("LeoEvent")), []string{"queues"}, []string{"no-such-leoevent", "us-east-1"}},
 		"a bot table that is not there":   {stage(missing("LeoCron")), []string{"bots"}, []string{"no-such-leocron"}},
-		"an index that is not there":      {stage(missing("LeoStream")), []string{"read", testbots.Orders, "--start", "z/"}, []string{"no-such-leostream"}},
-		"a stream that is not there":      {stage(missing("LeoKinesisStream")), []string{"write", "e2e.nowhere", "--bot", writer}, []string{"no-such-leokinesisstream"}},
+		"an index that is not there":      {stage(missing("LeoStream")), []string{"read", queue, "--start", "z/"}, []string{"no-such-leostream"}},
+		"a stream that is not there":      {stage(missing("LeoKinesisStream")), []string{"write", queue, "--bot", writer, events}, []string{"no-such-leokinesisstream"}},
 		"another region":                  {stage(func(c map[string]string) { c["Region"] = "eu-west-3" }), []string{"queues"}, []string{"LeoEvent", "eu-west-3"}},
 		"half a configuration":            {stage(func(c map[string]string) { delete(c, "LeoCron") }), []string{"queues"}, []string{"LeoCron"}},
 	} {

@@ -101,6 +101,10 @@ func main() {
 	small := flag.Bool("quick", false, "measure less")
 	strict := flag.Bool("strict", false, "exit with 1 where a target is missed")
 	only := flag.String("only", "", "measure only these, by name, separated by commas")
+	onAWS := flag.Bool("aws", false, "measure the deployed bus on an emulator instead")
+	endpoint := flag.String("endpoint", "", "with -aws: the emulator's address; without, one is started and stopped again")
+	port := flag.String("port", "4710", "with -aws: the port of the emulator that is started")
+	details := flag.Bool("details", false, "with -aws: also print requests by operation, and invocations by function")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -108,7 +112,13 @@ func main() {
 	if *small {
 		s = quick
 	}
-	missed, err := measure(ctx, os.Stdout, s, *only)
+	var missed int
+	var err error
+	if *onAWS {
+		missed, err = measureAWS(ctx, os.Stdout, awsOptions{quick: *small, endpoint: *endpoint, port: *port, details: *details})
+	} else {
+		missed, err = measure(ctx, os.Stdout, s, *only)
+	}
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -162,9 +162,9 @@ func (w *world) position(bot, queue string) string {
 func (w *world) head(queue string, total int) string {
 	w.Helper()
 	if total > 0 {
+		count, after := int64(0), ""
 		w.eventually(fmt.Sprintf("%d events on %s", total, queue), func() bool {
-			count := int64(0)
-			for after := ""; ; {
+			for {
 				page, err := w.store.Chunks.Query(w.Context(), queue, after, "z~", 0, 0)
 				w.ok(err)
 				for _, c := range page.Chunks {

@@ -34,6 +34,7 @@ func rows() []row {
 
 // TestInterop runs every row and prints the table.
 func TestInterop(t *testing.T) {
+	title := fmt.Sprintf("leo-sdk %s with aws-sdk %s against RStreams for Go", version(t, "leo-sdk"), version(t, "aws-sdk"))
 	bus := awstest.Open(t)
 	quiet := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	seq := sequencer.New(bus.Store(), sequencer.Config{Logger: quiet, Owner: "interop", Bucket: bus.Resources().LeoS3})
@@ -55,7 +56,7 @@ func TestInterop(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "  %-4s %-7s %s\n", r.id, verdict, r.title)
 	}
-	t.Logf("leo-sdk %s with aws-sdk %s against RStreams for Go, %d rows:\n%s", version(t, "leo-sdk"), version(t, "aws-sdk"), len(list), &table)
+	t.Logf("%s, %d rows:\n%s", title, len(list), &table)
 }
 
 // version returns the installed version of a Node package.
@@ -81,7 +82,7 @@ type world struct {
 	log   *slog.Logger
 
 	started *node
-	slow    time.Duration // what a Node command may take, 0 for patience
+	slow    time.Duration // what a Node command or a wait may take, 0 for patience
 	mayDie  bool          // a Node process that dies is no failure
 }
 
@@ -101,12 +102,13 @@ const patience = 60 * time.Second
 // eventually waits until done returns true.
 func (w *world) eventually(what string, done func() bool) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	limit := max(patience, w.slow)
+	ctx, cancel := context.WithTimeout(w.Context(), limit)
 	defer cancel()
 	for !done() {
 		select {
 		case <-ctx.Done():
-			w.Fatalf("it did not come to be within %v: %s", patience, what)
+			w.Fatalf("it did not come to be within %v: %s", limit, what)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -38,8 +38,12 @@ func (d *demo) onAWS(ctx context.Context) (err error) {
 		return err
 	}
 	began := time.Now()
-	if err = d.write(ctx); err == nil {
-		err = d.poll(ctx)
+	p, err := d.play(ctx)
+	if err == nil {
+		err = d.write(ctx)
+	}
+	if err == nil {
+		err = d.poll(ctx, p)
 	}
 	took := time.Since(began)
 	if follow(); err != nil {
@@ -115,13 +119,19 @@ func (d *demo) write(ctx context.Context) (err error) {
 // pollDemo is how often the demo looks how far the bots are, on AWS.
 const pollDemo = time.Second
 
-// poll waits until every bot has dealt with everything.
-func (d *demo) poll(ctx context.Context) error {
+// poll waits until every bot has dealt with everything, and all that they wrote can be read.
+func (d *demo) poll(ctx context.Context, p *play) error {
 	tick := time.NewTicker(pollDemo)
 	defer tick.Stop()
 	told := ""
 	for {
-		left, err := d.left(ctx)
+		left, err := p.unpublished(ctx, quakes.RawQueue, quakes.ScoredQueue)
+		if err == nil && left == "" {
+			left, err = d.left(ctx)
+		}
+		if err == nil && left == "" {
+			left, err = p.unpublished(ctx, quakes.HourlyQueue)
+		}
 		switch {
 		case err == nil && left == "":
 			return nil
