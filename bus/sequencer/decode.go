@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,11 +69,17 @@ var (
 	errNoPayload    = errors.New("the event has no payload, or one of null, false, 0, \"\", which the bus does not store")
 	errReserved     = errors.New("queues that end in /_archive or /_snapshot are written through pointer records only")
 	errTooMany      = fmt.Errorf("a pointer record may stand for at most %d events", eid.MaxCounter+1)
+	errTable        = errors.New("the pointer's table of sections does not fit into an item of the index")
+	errLongName     = fmt.Errorf("with the suffix of archives or snapshots the queue's name has more than %d bytes, which cannot be stored", ref.MaxQueueBytes)
 	errForeign      = errors.New("the pointer names a blob outside this bus")
 	errArchiveBack  = errors.New("the archive pointer overlaps what is archived")
 	errArchiveAhead = errors.New("the archive pointer ends behind the last event of its queue")
 	errSnapshot     = fmt.Errorf("a snapshot's time must lie between 0 and %d ms", int64(maxSnapshot))
 )
+
+// lookBytes is what a look at the blob of a pointer counts for in a group's budget of text: a look takes some 20 ms on AWS, and a
+// group that is not done within its function's time would never be.
+const lookBytes = 8 << 10
 
 // maxSnapshot is the latest time, in ms, of a snapshot: that of the latest event id. The date path of a later one is none, and
 // a queue that had it in its head could never be published to again.
@@ -117,6 +124,9 @@ func (d *decoder) stream() (*stream, error) {
 	if snapshot != 0 {
 		queue += store.SnapshotSuffix
 	}
+	if len(queue) > ref.MaxQueueBytes {
+		return nil, errLongName
+	}
 	st := d.open(queue, snapshot)
 	if snapshot == 0 && st != nil {
 		d.last = st
@@ -155,14 +165,20 @@ func (d *decoder) pointer(raw []byte) error {
 	case err != nil:
 	case isReserved(queue):
 		err = errReserved
+	case p.Archive && len(queue)+len(store.ArchiveSuffix) > ref.MaxQueueBytes,
+		p.Snapshot != 0 && len(queue)+len(store.SnapshotSuffix) > ref.MaxQueueBytes:
+		err = errLongName
 	case p.Records > eid.MaxCounter+1:
 		err = errTooMany
-	case d.seq.cfg.Bucket != "" && p.Blob.Bucket != d.seq.cfg.Bucket:
+	case itemBytes(&p) > store.MaxInlineItem:
+		err = errTable
+	case d.seq.cfg.Bucket != "" && p.Blob.Bucket != d.seq.cfg.Bucket || !d.seq.within(p.Blob.Key):
 		err = errForeign
 	case p.Snapshot > maxSnapshot:
 		err = errSnapshot
 	}
 	if err == nil && d.seq.cfg.CheckBlobs {
+		d.spent += lookBytes
 		absent, checkErr := d.absent(&p)
 		if checkErr != nil {
 			return checkErr
@@ -192,6 +208,23 @@ func (d *decoder) pointer(raw []byte) error {
 		st.appendPointer(p)
 	}
 	return nil
+}
+
+// itemBytes is about what a pointer's chunk takes in the index, and not less: an item that the storage refuses would fail its batch
+// for ever (W-P2).
+func itemBytes(p *chunk.Pointer) int {
+	const names, numbers, attributes = 60, 8 * 10, 500
+	n := attributes + len(p.Queue) + len(p.Blob.Bucket) + len(p.Blob.Key)
+	for i := range p.Offsets {
+		o := &p.Offsets[i]
+		n += names + numbers + len(o.Event) + len(o.StartID) + len(o.EndID)
+	}
+	return n
+}
+
+// within tells whether pointers may name a blob with this key.
+func (s *Sequencer) within(key string) bool {
+	return len(s.cfg.Prefixes) == 0 || slices.ContainsFunc(s.cfg.Prefixes, func(p string) bool { return strings.HasPrefix(key, p) })
 }
 
 // absent returns what is wrong with the blob of a pointer, as far as the storage can tell at once. err is the storage's.

@@ -22,6 +22,8 @@ type publication struct {
 	pending []string // queues not yet published, sorted
 	result  Result
 	stats   *[]store.Produced // of what is published, where there are no transactions
+	// lost are queues whose claim was lost after chunks were stored, perhaps too late for the one who took over to find them.
+	lost map[string]bool
 }
 
 // unit is the publication of one queue.
@@ -234,13 +236,15 @@ func (pub *publication) number(ctx context.Context, st store.Store, u *unit) err
 		}
 		prev = n.last
 	}
-	if u.grant.Dirty {
+	if u.grant.Dirty || pub.lost[u.queue] {
 		return pub.sweep(ctx, st, u)
 	}
 	return nil
 }
 
-// sweep deletes chunks above the head that are not this unit's own: no one published them, and no one ever will.
+// sweep deletes chunks above the head that are not this unit's own: no one published them, and no one ever will. They are of
+// an attempt that crashed, or of this one, when its claim was taken over before its chunks were stored, as happens where clocks
+// differ by more than the tenth of the lease that is left for that.
 func (pub *publication) sweep(ctx context.Context, st store.Store, u *unit) error {
 	const beyond = "z0" // Above every id, as '0' follows '/'.
 	own := make(map[string]bool, len(u.out.chunks))
@@ -264,7 +268,7 @@ func (pub *publication) sweep(ctx context.Context, st store.Store, u *unit) erro
 			}
 		}
 		if len(ends) > 0 {
-			pub.seq.cfg.Logger.WarnContext(ctx, "removing unpublished chunks of a crashed attempt",
+			pub.seq.cfg.Logger.WarnContext(ctx, "removing unpublished chunks of an earlier attempt",
 				"queue", u.queue, "head", u.grant.Head, "chunks", len(ends))
 			if err := st.Chunks.Delete(ctx, u.queue, ends); err != nil {
 				return fmt.Errorf("sequencer: leftovers of queue %s: %w", u.queue, err)
@@ -322,7 +326,7 @@ func (pub *publication) advance(ctx context.Context, st store.Store, u *unit) er
 	}
 	switch {
 	case errors.Is(err, store.ErrConflict):
-		u.failed = errLost // The one who took over has swept our chunks away: claim again, with new ids (rule 7).
+		u.failed = errLost // The one who took over has swept away those of our chunks that it saw: claim again, with new ids (rule 7).
 	case err != nil:
 		u.failed = fmt.Errorf("sequencer: head of queue %s: %w", u.queue, err)
 	case hasSuffix(u.queue, store.ArchiveSuffix) && u.out.last != "":
@@ -341,6 +345,10 @@ func (pub *publication) finish(ctx context.Context, st store.Store, units []*uni
 		switch {
 		case errors.Is(u.failed, errLost):
 			lost = append(lost, u.queue)
+			if pub.lost == nil {
+				pub.lost = map[string]bool{}
+			}
+			pub.lost[u.queue] = true
 		case u.failed != nil:
 			err = errors.Join(err, u.failed)
 		case u.out.last != "":

@@ -64,8 +64,11 @@ type Config struct {
 	MaxText int64
 	// Parallel is how many queues are claimed and advanced at once; 0 means 16. Inside a transaction it is 1.
 	Parallel int
-	// Bucket is the only bucket that pointer records may name; "" accepts any (W-O1).
-	Bucket string
+	// Bucket is the only bucket that pointer records may name; "" accepts any (W-O1). Prefixes are what the key of their blob may
+	// begin with; none accepts any. Where readers, and this sequencer with CheckBlobs, may read some prefixes only, they should be
+	// told here: what may not be read is the storage's failure, and not the pointer's, so that one pointer would stop its shard.
+	Bucket   string
+	Prefixes []string
 	// CheckBlobs makes a pointer record whose blob is not there a dead letter, as its readers would never get past it. It costs
 	// a request for each pointer record.
 	CheckBlobs bool
@@ -269,7 +272,7 @@ func (s *Sequencer) commit(ctx context.Context, p *Prepared, stats *[]store.Prod
 			if err != nil {
 				return Result{}, err
 			}
-			pub = publication{seq: s, p: again, pending: again.group.names(), result: pub.result, stats: stats}
+			pub = publication{seq: s, p: again, pending: again.group.names(), result: pub.result, stats: stats, lost: pub.lost}
 			continue
 		}
 		if err != nil {

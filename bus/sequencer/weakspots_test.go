@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/bus/sequencer"
 	"github.com/rstreams-go/rstreams/bus/store"
 	"github.com/rstreams-go/rstreams/bus/store/memory"
@@ -163,5 +166,88 @@ func TestLinesAreNumberedAnewInTheChunkTheyEndUpIn(t *testing.T) {
 	}
 	if next != 11 {
 		t.Errorf("%d events", next)
+	}
+}
+
+// forbidden may read blobs under bus/ only, as the roles of a bus on AWS may.
+type forbidden struct{ store.Blobs }
+
+func (f forbidden) Get(ctx context.Context, ref store.BlobRef, offset, length int64) (io.ReadCloser, error) {
+	if !strings.HasPrefix(ref.Key, "bus/") {
+		return nil, fmt.Errorf("%w: access denied", store.ErrUnavailable)
+	}
+	return f.Blobs.Get(ctx, ref, offset, length)
+}
+
+// TestAPointerToWhatMayNotBeReadStopsNothing is W-O1 and C17: such a pointer is at fault, and not the storage.
+func TestAPointerToWhatMayNotBeReadStopsNothing(t *testing.T) {
+	st := memory.New(memory.Options{Now: frozen})
+	if _, _, err := st.Blobs.Put(t.Context(), "bus/q/x.gz", strings.NewReader(strings.Repeat("x", 100))); err != nil {
+		t.Fatal(err)
+	}
+	st.Blobs = forbidden{st.Blobs}
+	good := strings.Replace(pointerLine("q", 2, ""), `"bucket":"B"`, `"bucket":"memory"`, 1)
+	foreign := strings.Replace(good, "bus/q/x.gz", "firehose/2024/x", 1)
+	b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{plain(1, good, foreign, good)}}
+	cfg := sequencer.Config{Bucket: "memory", Prefixes: []string{"bus/", "files/"}, CheckBlobs: true}
+	process(t, st, cfg, b)
+	if chunks := chunksOf(t, st, "q"); len(chunks) != 2 {
+		t.Errorf("%d chunks", len(chunks))
+	}
+	if ls := letters(t, st); len(ls) != 1 || ls[0].Reason != deadletter.ReasonPointer || ls[0].Line != 2 {
+		t.Errorf("letters %+v", ls)
+	}
+}
+
+// TestAPointerWhoseSectionsDoNotFitAnItemStopsNothing is W-P2 for pointers: the table of sections is a part of the item.
+func TestAPointerWhoseSectionsDoNotFitAnItemStopsNothing(t *testing.T) {
+	pointer := func(sections int, name string) string {
+		var table []string
+		for i := range sections {
+			table = append(table, fmt.Sprintf(`{"event":%q,"start":%d,"end":%d,"records":1,"size":10,"gzipSize":30,"offset":%d,"gzipOffset":%d}`,
+				name, i, i, 10*i, 30*i))
+		}
+		return fmt.Sprintf(`{"event":"q","start":null,"end":%d,"s3":{"bucket":"B","key":"bus/q/x.gz"},"offsets":[%s],"gzipSize":%d,"size":%d,"records":%d}`+"\n",
+			sections-1, strings.Join(table, ","), 30*sections, 10*sections, sections)
+	}
+	st := memory.New(memory.Options{Now: frozen})
+	b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{plain(1,
+		line("q", 0), pointer(200, "q"), pointer(5000, "q"), pointer(2, strings.Repeat("q", 200_000)), line("q", 1),
+	)}}
+	process(t, st, sequencer.Config{}, b)
+	if chunks := chunksOf(t, st, "q"); len(chunks) != 3 || len(chunks[1].Offsets) != 200 {
+		t.Errorf("%d chunks", len(chunks))
+	}
+	if ls := letters(t, st); len(ls) != 2 || ls[0].Line != 3 || ls[1].Line != 4 || ls[0].Reason != deadletter.ReasonPointer {
+		t.Errorf("%d letters", len(ls))
+	}
+}
+
+// TestManyPointersAreWorkedOffInGroups: each costs a request, so that a group of megabytes of them would outlast its function, on
+// every attempt anew.
+func TestManyPointersAreWorkedOffInGroups(t *testing.T) {
+	st := memory.New(memory.Options{Now: frozen})
+	st.Atomic = nil
+	if _, _, err := st.Blobs.Put(t.Context(), "bus/q/x.gz", strings.NewReader(strings.Repeat("x", 100))); err != nil {
+		t.Fatal(err)
+	}
+	const pointers = 5000
+	one := strings.Replace(pointerLine("q", 1, ""), `"bucket":"B"`, `"bucket":"memory"`, 1)
+	b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{zipped(1, strings.Repeat(one, pointers))}}
+	seq := sequencer.New(st, sequencer.Config{Now: frozen, Logger: quiet, Bucket: "memory", CheckBlobs: true})
+	groups, events := 0, int64(0)
+	for at := (sequencer.Cursor{}); at.More(b); groups++ {
+		p, err := seq.Prepare(t.Context(), b, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := seq.Commit(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, events = p.Next, events+r.Events
+	}
+	if groups < 4 || events != pointers {
+		t.Errorf("%d pointers in %d groups", events, groups)
 	}
 }

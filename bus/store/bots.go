@@ -198,7 +198,7 @@ type Complete struct {
 	Failed bool
 	// Log and Result are stored as they are (see Instance).
 	Log, Result []byte
-	// RunAgain sets the trigger to At.
+	// RunAgain sets the trigger to At, or to just after the token where that is later: clocks may differ.
 	RunAgain bool
 	// RetryAt, in ms, becomes the ScheduledTrigger if it is not 0.
 	RetryAt int64

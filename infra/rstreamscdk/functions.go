@@ -114,6 +114,10 @@ func (b *Bus) functions(code string) {
 		}
 		b.function(f, code)
 	}
+	if f := b.Functions[replicator]; f != nil {
+		// Bots are behind it, which the bus starts like any other.
+		awscdk.Tags_Of(f).Add(jsii.String(busTag), jsii.String(p.bus), nil)
+	}
 }
 
 func (b *Bus) function(f function, code string) {

@@ -266,6 +266,19 @@ func TestWO4TheBusStartsOnlyFunctionsOfItsBotsAndThoseThatAreNamed(t *testing.T)
 			t.Errorf("the bus may not start %s: tags %s", id, text(r.Properties["Tags"]))
 		}
 	}
+	// Copying bots are behind one of the bus's own functions.
+	n := 0
+	for id, r := range templateOf(t, "rstreams-prod").of("AWS::Lambda::Function") {
+		tagged := strings.Contains(text(r.Properties["Tags"]), `{"Key":"rstreams-bus","Value":"rstreams-prod"}`)
+		if copies := strings.HasPrefix(id, "BusReplicator"); tagged != copies {
+			t.Errorf("%s: the bus may start it: %v, want %v", id, tagged, copies)
+		} else if copies {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d functions copy queues, want 1", n)
+	}
 	if got := text(templateOf(t, "handlers").one(t, "AWS::Lambda::Function", "Theirs").Properties["Tags"]); !strings.Contains(got, "rstreams-bus") {
 		t.Errorf("the bus may not start a handler of the app: tags %s", got)
 	}

@@ -297,13 +297,9 @@ func (a *attempt) complete(ctx context.Context, run *Run, err error) error {
 	var later *rstreams.RetryError
 	if errors.As(err, &later) {
 		c.RetryAt = a.cfg.Now().Add(later.After).UnixMilli()
-		if later.Err == nil {
-			err = nil
-		}
 	}
-	var halt *rstreams.StopError
 	switch {
-	case errors.As(err, &halt):
+	case wish(err):
 		err = nil
 	case err != nil && errors.Is(cause, ErrStopped) && (errors.Is(err, ErrStopped) || errors.Is(err, context.Canceled)):
 		// Not the bot's fault. What it had not done yet is done by the next run.
@@ -354,6 +350,27 @@ func (a *attempt) complete(ctx context.Context, run *Run, err error) error {
 		a.log.InfoContext(ctx, "run ends", took)
 	}
 	return err
+}
+
+// wish tells whether err only says how the bot is to go on: all of it are wishes without a cause. A failure beside a wish, as of
+// another queue or instance, remains one.
+func wish(err error) bool {
+	switch e := err.(type) { //nolint:errorlint // It walks the whole tree itself.
+	case *rstreams.StopError:
+		return true
+	case *rstreams.RetryError:
+		return e.Err == nil
+	case interface{ Unwrap() error }:
+		return wish(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			if !wish(part) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }
 
 // completeAnyway ends the bot's newest run in the name of this one, whoever holds the lock.

@@ -86,6 +86,9 @@ type outcome struct {
 	Bots  map[string]places `json:"checkpoints"`
 	// RunAgain tells that the instance asked for another run.
 	RunAgain bool `json:"runAgain,omitempty"`
+	// RetryAfter, in ms, is that of the RetryError among what is wrong, 0 for none; Wish tells that nothing else is.
+	RetryAfter int64 `json:"retryAfter,omitempty"`
+	Wish       bool  `json:"wish,omitempty"`
 
 	err error // of an instance in this process
 }
@@ -186,7 +189,8 @@ func (a *attempt) remote(ctx context.Context, bound string, index, count int) ou
 	fail := func(err error) outcome {
 		return outcome{IID: index, err: fmt.Errorf("instance %d of %d: %w", index, count, err)}
 	}
-	payload, err := workerPayload(a.inv, bound, index, count)
+	until := a.start.Add(a.limit - min(workerMargin, a.limit/10))
+	payload, err := workerPayload(a.inv, bound, index, count, until)
 	if err != nil {
 		return fail(err)
 	}
@@ -203,13 +207,21 @@ func (a *attempt) remote(ctx context.Context, bound string, index, count int) ou
 		if json.Unmarshal(o.Error, &e) != nil || e.Message == "" {
 			e.Message = string(o.Error)
 		}
-		return fail(errors.New(e.Message))
+		cause := errors.New(e.Message)
+		if o.RetryAfter > 0 {
+			later := &rstreams.RetryError{After: time.Duration(o.RetryAfter) * time.Millisecond, Err: cause}
+			if o.Wish {
+				later.Err = nil
+			}
+			return fail(later)
+		}
+		return fail(cause)
 	}
 	return o
 }
 
-// workerPayload returns the payload of an instance.
-func workerPayload(inv invocation, bound string, index, count int) ([]byte, error) {
+// workerPayload returns the payload of an instance, which is to answer until then.
+func workerPayload(inv invocation, bound string, index, count int, until time.Time) ([]byte, error) {
 	members, cron := map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	if err := json.Unmarshal(inv.event, &members); err != nil {
 		return nil, fmt.Errorf("the payload cannot be passed on: %w", err)
@@ -219,7 +231,9 @@ func workerPayload(inv invocation, bound string, index, count int) ([]byte, erro
 			return nil, fmt.Errorf("the payload's __cron cannot be passed on: %w", err)
 		}
 	}
-	for name, value := range map[string]any{"id": inv.id, "iid": index, "icount": count, "maxeid": bound} {
+	for name, value := range map[string]any{
+		"id": inv.id, "iid": index, "icount": count, "maxeid": bound, "until": until.UnixMilli(),
+	} {
 		raw, err := json.Marshal(value)
 		if err != nil {
 			return nil, err
@@ -237,14 +251,21 @@ func workerPayload(inv invocation, bound string, index, count int) ([]byte, erro
 
 // reduce stores, for each bot and queue, the least position that all instances reported.
 func (a *attempt) reduce(ctx context.Context, run *Run, outcomes []outcome) error {
-	var errs []error
+	var errs, ended []error // ended are of instances that may have been ended by another's failure
 	for _, o := range outcomes {
 		if o.RunAgain {
 			run.RunAgain()
 		}
-		if o.err != nil && !errors.Is(o.err, errSibling) {
+		switch {
+		case o.err == nil:
+		case errors.Is(o.err, errSibling), errors.Is(o.err, context.Canceled) && errors.Is(context.Cause(ctx), errSibling):
+			ended = append(ended, o.err)
+		default:
 			errs = append(errs, o.err)
 		}
+	}
+	if len(errs) == 0 {
+		errs = ended
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)

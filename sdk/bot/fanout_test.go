@@ -354,11 +354,11 @@ func TestFault50AllInstancesReadToTheSameBound(t *testing.T) {
 
 func TestFault50WorkersGetTheWholePayload(t *testing.T) {
 	inv := invocation{id: "b", event: json.RawMessage(`{"color":"red","botId":"b","__cron":{"id":"b","iid":"0","ts":7,"time":5,"systems":{"s":1}}}`)}
-	payload, err := workerPayload(inv, "z/2026", 2, 5)
+	payload, err := workerPayload(inv, "z/2026", 2, 5, time.UnixMilli(99))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"__cron":{"icount":5,"id":"b","iid":2,"maxeid":"z/2026","systems":{"s":1},"ts":7},"botId":"b","color":"red"}`
+	want := `{"__cron":{"icount":5,"id":"b","iid":2,"maxeid":"z/2026","systems":{"s":1},"ts":7,"until":99},"botId":"b","color":"red"}`
 	if string(payload) != want {
 		t.Errorf("got  %s\nwant %s", payload, want)
 	}

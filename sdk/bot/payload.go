@@ -30,6 +30,8 @@ type cronEvent struct {
 	MaxEID   string            `json:"maxeid"`
 	StartEID map[string]string `json:"starteid"`
 	CPLoc    string            `json:"cploc"`
+	// Until is when, in ms, the run ends of which this is an instance; our own.
+	Until number `json:"until"`
 
 	Force           truthy `json:"force"`
 	IgnoreLock      truthy `json:"ignoreLock"`

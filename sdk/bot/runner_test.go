@@ -24,7 +24,10 @@ import (
 	"github.com/rstreams-go/rstreams/sdk/rstreams"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Tests with an emulator leave connections that clients keep for the next request.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
 
 var quiet = slog.New(slog.DiscardHandler)
 

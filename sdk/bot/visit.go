@@ -10,6 +10,7 @@ import (
 
 	"github.com/rstreams-go/rstreams/bus/dispatch"
 	"github.com/rstreams-go/rstreams/bus/store"
+	"github.com/rstreams-go/rstreams/sdk/rstreams"
 )
 
 // visit is one invocation of a Lambda function.
@@ -60,8 +61,17 @@ func (v *visit) lock(ctx context.Context) (begun bool, err error) {
 		// The token is usually when the bus invoked. Other buses send what triggered the bot, which may be much older, or 0; a
 		// lock reckoned from there would outlast the run.
 		v.since = v.start.UnixMilli()
-		row, err := v.bus.Store().Bots.Get(ctx, v.inv.id)
-		if err == nil && row.Instance.Token == v.inv.token && row.Instance.InvokeTime != 0 {
+		var row store.Bot
+		err := retry(ctx, func() (err error) {
+			row, err = v.bus.Store().Bots.Get(ctx, v.inv.id)
+			return err
+		})
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+		case err != nil: // A lock that is reckoned wrongly would end during the run.
+			v.giveBack(ctx)
+			return false, fmt.Errorf("take the lock of bot %s: %w", v.inv.id, err)
+		case row.Instance.Token == v.inv.token && row.Instance.InvokeTime != 0:
 			v.since = row.Instance.InvokeTime
 		}
 	}
@@ -141,7 +151,13 @@ func (v *visit) alone(ctx context.Context) ([]byte, error) {
 func (v *visit) worker(ctx context.Context) ([]byte, error) {
 	v.free = true
 	v.limit = max(v.limit-workerMargin, v.limit/2)
-	v.soft = min(v.soft, v.limit)
+	if until := v.inv.cron.Until.value; until != 0 { // This invocation may have begun late, and its answer counts only till then.
+		v.limit = min(v.limit, time.UnixMilli(until).Sub(v.start))
+	}
+	v.soft = min(v.soft, v.limit/5*4)
+	if v.limit <= 0 {
+		return nil, fmt.Errorf("instance %d of bot %s: %w before it began", v.inv.cron.IID.value, v.inv.id, ErrTimeLimit)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer time.AfterFunc(v.limit, func() { cancel(ErrTimeLimit) }).Stop()
@@ -159,6 +175,11 @@ func (v *visit) worker(ctx context.Context) ([]byte, error) {
 		v.log.ErrorContext(ctx, "instance of a fan-out failed", "instance", result.IID, "error", result.err)
 		if result.Error, err = json.Marshal(describe(result.err)); err != nil {
 			return nil, err
+		}
+		result.Wish = wish(result.err)
+		var later *rstreams.RetryError
+		if errors.As(result.err, &later) {
+			result.RetryAfter = later.After.Milliseconds()
 		}
 	}
 	return json.Marshal(result)

@@ -171,7 +171,8 @@ func (w *world) testFirehose(t *testing.T) {
 func (w *world) testSnapshot(t *testing.T) {
 	const state, live = 500, 100
 	queue := "e2e.snapshot." + w.run
-	put(t, w.bus.Bus, rstreams.WriterOptions{Bot: writer, Queue: queue}, 10, func(int) any { return testbots.Order{Run: w.run, N: -1} })
+	before := func(int) any { return testbots.Order{Run: w.run, N: -1} }
+	put(t, w.bus.Bus, rstreams.WriterOptions{Bot: writer, Queue: queue}, 10, before)
 	w.await(t, w.bus.Bus, queue, 10)
 	ctx := within(t)
 	// A minute ahead: what was before is in the snapshot.
@@ -203,8 +204,12 @@ func (w *world) testSnapshot(t *testing.T) {
 		}
 		return ""
 	})
+	// The ids of a batch are of the time at which its first record arrived. Once an event that arrived in that minute is readable, no
+	// batch can be of the minute before.
+	put(t, w.bus.Bus, rstreams.WriterOptions{Bot: writer, Queue: queue}, 1, before)
+	w.await(t, w.bus.Bus, queue, 11)
 	put(t, w.bus.Bus, rstreams.WriterOptions{Bot: writer, Queue: queue}, live, w.orders(state))
-	w.await(t, w.bus.Bus, queue, 10+live)
+	w.await(t, w.bus.Bus, queue, 11+live)
 	var got []rstreams.Event
 	for e, err := range w.bus.Read(within(t), queue, rstreams.ReadOptions{Start: "z/"}) {
 		if err != nil {
@@ -212,5 +217,9 @@ func (w *world) testSnapshot(t *testing.T) {
 		}
 		got = append(got, e)
 	}
-	numbers(t, "the snapshot and what follows", w.numbersOf(t, got), state+live)
+	all := w.numbersOf(t, got)
+	if len(all) > state && all[state] < 0 {
+		all = slices.Delete(all, state, state+1) // The one that may be of either minute.
+	}
+	numbers(t, "the snapshot and what follows", all, state+live)
 }

@@ -14,14 +14,15 @@ import (
 	"github.com/rstreams-go/rstreams/tests/bench/internal/benchbots"
 )
 
-// The workload of single events: so many writes a second, each of one event by a program that waits until it is durable.
+// The workload of single events: each second so many requests come to a program at once, and each of them writes one event and
+// waits until it is durable.
 const (
-	askRate = 5
-	askEach = time.Second / askRate
+	askAtOnce = 5
+	askEach   = time.Second
 )
 
-// ask writes n events, one every askEach, through bus and waits for the answers of the bot, which it reads through answers. It
-// returns the times from the writes until the bot's code had the events, in order of size.
+// ask writes n events through bus and waits for the answers of the bot, which it reads through answers. It returns the times from
+// the writes until the bot's code had the events, in order of size.
 func ask(ctx context.Context, bus, answers *rstreams.Bus, n int) ([]time.Duration, error) {
 	from := rstreams.At(time.Now().Add(-time.Second))
 	before, err := count(ctx, answers, benchbots.Answered, from)
@@ -35,17 +36,20 @@ func ask(ctx context.Context, bus, answers *rstreams.Bus, n int) ([]time.Duratio
 	tick := time.NewTicker(askEach)
 	defer tick.Stop()
 	var g errgroup.Group
-	for range n {
-		q := benchbots.Question{Sent: time.Now().UnixMicro()}
-		if _, err := w.Put(ctx, q); err != nil {
-			return nil, errors.Join(err, w.Close(ctx))
+	for i := range n {
+		if i > 0 && i%askAtOnce == 0 {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return nil, errors.Join(ctx.Err(), g.Wait(), w.Close(context.WithoutCancel(ctx)))
+			}
 		}
-		g.Go(func() error { return w.Flush(ctx) })
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), w.Close(context.WithoutCancel(ctx)))
-		}
+		g.Go(func() error {
+			if _, err := w.Put(ctx, benchbots.Question{Sent: time.Now().UnixMicro()}); err != nil {
+				return err
+			}
+			return w.Flush(ctx)
+		})
 	}
 	if err := errors.Join(g.Wait(), w.Close(ctx)); err != nil {
 		return nil, err

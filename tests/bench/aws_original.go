@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"strings"
 	"time"
+
+	"github.com/rstreams-go/rstreams/tests/bench/internal/benchbots"
 )
 
 // observation is what a workload showed on this bus, as far as the original's requests for the same workload follow from it.
@@ -15,8 +18,8 @@ type observation struct {
 	Puts, Derived int
 	// Batches are the events of each batch of the Kinesis stream that had any.
 	Batches []int
-	// Heads counts the queues of those batches: each batch publishes each of its queues once.
-	Heads int
+	// Heads counts the queues of those batches: each batch publishes each of its queues once. Producers counts their bots.
+	Heads, Producers int
 	// EventTrigger, BotRunner and Monitor are invocations by the tables' streams.
 	EventTrigger, BotRunner, Monitor int
 	// Monitored are the invocations of the monitor that had something to tell.
@@ -51,7 +54,7 @@ const (
 //   - Flushes of the SDK are full, and no timer cuts one short. A run that has something to do writes at least once.
 //   - In a batch of up to 100 records, a queue needs one BatchWriteItem. A batch counts as one for S3 only if its events fill more than
 //     100 full records; being late by 3 s is not counted. Such a batch puts one object, and its readers fetch none.
-//   - All events of a batch have one producer. Producer statistics and monitor events cause no invocations of their own.
+//   - Producer statistics and monitor events cause no invocations of their own.
 //   - A run reads all there is with one Query, whose last page is never empty, and makes one checkpoint (fault 34 makes one for each
 //     flush by time).
 //   - Nothing is retried. No bot has settings in another table. The scheduler writes no trigger, and its own invocations every
@@ -71,7 +74,7 @@ func original(o observation) map[string]int {
 		dynamoDB: batches + // LeoSettings: the guard of the time base
 			o.Heads + // LeoStream: one BatchWriteItem for each queue
 			o.Heads + // LeoEvent: one update for each queue
-			batches + // LeoCron: statistics of the producer
+			o.Producers + // LeoCron: statistics of each producer
 			o.Triggered + // LeoCron: trigger
 			5*o.Runs + // LeoCron: lock, confirmation, checkpoint, completion; LeoCron and LeoEvent: the reader's BatchGetItem
 			o.Runs + // LeoStream: the reader's Query
@@ -82,6 +85,21 @@ func original(o observation) map[string]int {
 		// leads to the lock, so that it comes before that of the lock; this bus takes the lock in the event trigger.
 		lambdas: batches + heads + o.Monitor + o.BotRunner + o.Starts + o.Runs + int(o.Span/(5*time.Minute)),
 	}
+}
+
+// publications notes how often each queue was published. Each queue has a producer of its own, except that each writer of bulk
+// writes to several: to all of them in each batch, so that it counts as rarely as it can.
+func (o *observation) publications(heads map[string]int) {
+	shared := 0
+	for queue, n := range heads {
+		o.Heads += n
+		if strings.HasPrefix(queue, benchbots.Sources) {
+			shared += n
+		} else {
+			o.Producers += n
+		}
+	}
+	o.Producers += (shared*writers + benchbots.Pipelines - 1) / benchbots.Pipelines
 }
 
 // originalPuts returns how many PutRecords the original's SDK makes of lines that are written as fast as it takes them (sdk.md 4.2).

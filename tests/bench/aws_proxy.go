@@ -38,6 +38,8 @@ type counter struct {
 
 	mu     sync.Mutex
 	counts map[request]int
+	// heads counts the publications of each queue.
+	heads map[string]int
 	last   time.Time // of the last request to a service of the bus
 	// published is when a queue's head was last stored, hop the least time from there to the next lock of a bot.
 	published time.Time
@@ -52,7 +54,7 @@ func newCounter(endpoint string) (*counter, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 100
 	transport.DisableCompression = true
-	return &counter{counts: map[request]int{}, proxy: &httputil.ReverseProxy{
+	return &counter{counts: map[request]int{}, heads: map[string]int{}, proxy: &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.Out.Host = r.In.Host
@@ -66,6 +68,7 @@ const noteBytes = 1 << 20
 
 var (
 	tableName = regexp.MustCompile(`"TableName"\s*:\s*"([^"]+)"`)
+	queueKey  = regexp.MustCompile(`"Key"\s*:\s*\{\s*"event"\s*:\s*\{\s*"S"\s*:\s*"([^"]+)"`)
 	tableKey  = regexp.MustCompile(`"RequestItems"\s*:\s*\{\s*"([^"]+)"`)
 )
 
@@ -115,6 +118,9 @@ func (c *counter) count(what request, body []byte) {
 	switch {
 	case what.operation == publish:
 		c.published = now
+		if m := queueKey.FindSubmatch(body); m != nil {
+			c.heads[string(m[1])]++
+		}
 	case what.operation == lock && !c.published.IsZero():
 		if d := now.Sub(c.published); c.hop == 0 || d < c.hop {
 			c.hop = d
@@ -128,13 +134,13 @@ const (
 	lock    = "UpdateItem (lock)"
 )
 
-// take returns the counts since the last call, and the least time from a publication to a lock.
-func (c *counter) take() (counts map[request]int, hop time.Duration) {
+// take returns the counts since the last call, the publications by queue, and the least time from a publication to a lock.
+func (c *counter) take() (counts map[request]int, heads map[string]int, hop time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	counts, hop = c.counts, c.hop
-	c.counts, c.hop, c.published = map[request]int{}, 0, time.Time{}
-	return counts, hop
+	counts, heads, hop = c.counts, c.heads, c.hop
+	c.counts, c.heads, c.hop, c.published = map[request]int{}, map[string]int{}, 0, time.Time{}
+	return counts, heads, hop
 }
 
 // quiet returns for how long the bus has sent nothing.

@@ -15,8 +15,8 @@ import (
 	"github.com/rstreams-go/rstreams/sdk/rstreams"
 )
 
-// chainVariable is the environment variable with the number of events of row T1. The contract asks for a million, which takes a
-// while; the default is for every day.
+// chainVariable is the environment variable with the number of events of row T1. The contract asks for a million, which takes a quarter
+// of an hour; the default is for every day.
 const chainVariable = "RSTREAMS_INTEROP_EVENTS"
 
 const stages = 4

@@ -7,5 +7,5 @@
 //	RSTREAMS_TEST_ENDPOINT=http://127.0.0.1:4566 go test -tags aws -v ./tests/interop
 //
 // The last lines of the output are the table of the rows. Row T1 copies 20,000 events through its chains; the environment variable
-// RSTREAMS_INTEROP_EVENTS asks for more, such as the million of the contract, which takes most of an hour (use -timeout 2h).
+// RSTREAMS_INTEROP_EVENTS asks for more, such as the million of the contract, which takes a quarter of an hour (use -timeout 1h).
 package interop

@@ -187,7 +187,7 @@ func (b bots) Complete(ctx context.Context, c store.Complete) error {
 			u.set(num(0), "errorCount")
 		}
 		if c.RunAgain {
-			u.set(num(c.At), "trigger")
+			u.set(num(rules.AgainAt(c)), "trigger")
 		}
 		if c.RetryAt != 0 {
 			u.set(num(c.RetryAt), "scheduledTrigger")

@@ -59,3 +59,14 @@ func TestTheLargestInlineChunkIsAnItem(t *testing.T) {
 		t.Error("a longer chunk is taken")
 	}
 }
+
+// What package sequencer counts for a section of a pointer (itemBytes) is no less than what it takes.
+func TestASectionTakesNoMoreThanIsCounted(t *testing.T) {
+	const counted = 60 + 8*10
+	const most = 1<<53 - 1 // 16 digits, 9 bytes
+	live := offsetValue(store.Offset{Event: "q", Start: most, End: most, Records: most, Size: most, GzipSize: most, Offset: most, GzipOffset: most})
+	// valueSize takes the most that any number can have.
+	if got := 1 + valueSize(live) - 7*(21-9); got > counted+len("q") {
+		t.Errorf("a section takes %d bytes", got)
+	}
+}

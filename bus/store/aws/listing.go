@@ -30,6 +30,8 @@ type listing[T any] struct {
 	// whole tells that no row comes after those kept.
 	whole bool
 	until time.Time
+	// scans counts scans as they begin; number is that of the scan whose rows are kept.
+	scans, number int
 }
 
 // page returns up to limit rows after the given key; limit 0 or less means all.
@@ -37,7 +39,8 @@ func (l *listing[T]) page(ctx context.Context, after string, limit int) ([]T, er
 	if err := l.table.bus.alive(ctx); err != nil {
 		return nil, err
 	}
-	if out, ok := l.take(after, limit); ok {
+	out, ok, number := l.take(after, limit)
+	if ok {
 		return out, nil
 	}
 	size := max(listWindow, limit)
@@ -64,25 +67,27 @@ func (l *listing[T]) page(ctx context.Context, after string, limit int) ([]T, er
 	if limit <= 0 || len(h.rows) <= limit && whole {
 		return h.rows, nil
 	}
-	out := slices.Clone(h.rows[:limit])
+	out = slices.Clone(h.rows[:limit])
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if number < l.number {
+		return out, nil // Whoever lists since the later scan must not get rows that are older than his list.
+	}
+	l.number = number
 	l.kept, l.whole, l.from, l.until = h.rows[limit:], whole, l.key(out[len(out)-1]), l.table.now().Add(listAge)
 	return out, nil
 }
 
-// take returns the page that continues the last one, if that is kept.
-func (l *listing[T]) take(after string, limit int) ([]T, bool) {
+// take returns the page that continues the last one, if that is kept; otherwise the number of the scan that is needed.
+func (l *listing[T]) take(after string, limit int) (out []T, ok bool, number int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.kept == nil || limit <= 0 || after != l.from || l.table.now().After(l.until) {
-		return nil, false
-	}
-	if !l.whole && len(l.kept) <= limit {
-		return nil, false
+	if l.kept == nil || limit <= 0 || after != l.from || l.table.now().After(l.until) || !l.whole && len(l.kept) <= limit {
+		l.scans++
+		return nil, false, l.scans
 	}
 	n := min(limit, len(l.kept))
-	out := slices.Clone(l.kept[:n])
+	out = slices.Clone(l.kept[:n])
 	clear(l.kept[:n]) // Rows may be large: those handed out are not kept.
 	l.kept = l.kept[n:]
 	if len(out) > 0 {
@@ -91,7 +96,7 @@ func (l *listing[T]) take(after string, limit int) ([]T, bool) {
 	if len(l.kept) == 0 {
 		l.kept = nil
 	}
-	return out, true
+	return out, true, 0
 }
 
 // largest is a heap whose first row has the largest key.

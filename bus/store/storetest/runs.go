@@ -187,6 +187,14 @@ var runTests = []test{
 		got = run(300, store.Complete{})
 		e.same([]int64{got.Trigger, got.ScheduledTrigger}, []int64{210, 999})
 	}},
+	{"RunAgain asks for another run also where the run's clock is behind that of its lock", func(e *env) {
+		b := e.name("b")
+		e.ok(e.Bots.Register(e.Context(), store.Registration{ID: b}))
+		e.ok(e.Bots.Lock(e.Context(), store.Lock{Bot: b, At: 100}))
+		e.ok(e.Bots.Confirm(e.Context(), confirm(b, 100, "r")))
+		e.ok(e.Bots.Complete(e.Context(), store.Complete{Bot: b, Token: 100, RequestID: "r", At: 98, RunAgain: true}))
+		e.same(e.bot(b).Trigger, int64(101))
+	}},
 	{"requests that arrive while a bot runs leave its lock alone", func(e *env) { // C50
 		b := e.name("b")
 		e.ok(e.Bots.Register(e.Context(), store.Registration{ID: b}))

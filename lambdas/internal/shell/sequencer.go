@@ -53,7 +53,7 @@ func (e *Env) Sequencer() (sequencer.Config, error) {
 		return sequencer.Config{}, err
 	}
 	cfg := sequencer.Config{
-		TTL: ttl, Lease: lease, Logger: e.Logger, Bucket: e.Bus.Resources().LeoS3, CheckBlobs: true,
+		TTL: ttl, Lease: lease, Logger: e.Logger, Bucket: e.Bus.Resources().LeoS3, Prefixes: objectPrefixes(), CheckBlobs: true,
 		SkipBots: list(e.Getenv(EnvSkipBots)),
 	}
 	for _, queue := range list(e.Getenv(EnvSkipEvents)) {
@@ -61,6 +61,9 @@ func (e *Env) Sequencer() (sequencer.Config, error) {
 	}
 	return cfg, nil
 }
+
+// objectPrefixes are where the objects of events are: bots and the bus's functions may read these and no others.
+func objectPrefixes() []string { return []string{"bus/", "files/"} }
 
 // list splits a list at commas.
 func list(text string) []string {

@@ -206,6 +206,8 @@ func Confirm(b *store.Bot, c store.Confirm) error {
 		return fmt.Errorf("%w start of bot %s: it needs a request id and a time", store.ErrInvalid, c.Bot)
 	case i.Token != c.Token:
 		return fmt.Errorf("%w: run %d of bot %s is not the newest, %d is", store.ErrConflict, c.Token, c.Bot, i.Token)
+	case !reserved(i):
+		return fmt.Errorf("%w: no run of bot %s is reserved", store.ErrConflict, c.Bot)
 	case i.StartTime != 0 || i.RequestID != "" || i.CompletedTime != 0:
 		return fmt.Errorf("%w: run %d of bot %s was started before, by request %q", store.ErrConflict, c.Token, c.Bot, i.RequestID)
 	}
@@ -237,13 +239,17 @@ func Complete(b *store.Bot, c store.Complete) error {
 		b.ErrorCount = 0
 	}
 	if c.RunAgain {
-		b.Trigger = c.At
+		b.Trigger = AgainAt(c)
 	}
 	if c.RetryAt != 0 {
 		b.ScheduledTrigger = c.RetryAt
 	}
 	return nil
 }
+
+// AgainAt returns the trigger that a run which asks for another one leaves: its end, in ms, or what is just after its invocation,
+// where the clock of who invoked it is ahead of its own. A trigger that is not after the invocation asks for nothing.
+func AgainAt(c store.Complete) int64 { return max(c.At, c.Token+1) }
 
 // StatusOf returns the status that c leaves.
 func StatusOf(c store.Complete) string {
@@ -255,8 +261,12 @@ func StatusOf(c store.Complete) string {
 
 // holds tells whether the run with this token and request id has the lock. Before the start the request id is "".
 func holds(i *store.Instance, token int64, requestID string) bool {
-	return i.Token == token && token != 0 && i.RequestID == requestID && i.CompletedTime == 0
+	return i.Token == token && reserved(i) && i.RequestID == requestID && i.CompletedTime == 0
 }
+
+// reserved tells whether there is a run at all. The original bus locks a bot that was never triggered under the token 0, so
+// that 0 says nothing by itself.
+func reserved(i *store.Instance) bool { return i.Token != 0 || i.InvokeTime != 0 }
 
 func lostLock(bot string, token int64) error {
 	return fmt.Errorf("%w: run %d of bot %s has lost its lock", store.ErrConflict, token, bot)

@@ -104,3 +104,36 @@ func TestBlobKeysAreThoseOfS3(t *testing.T) {
 		}
 	}
 }
+
+// The original bus locks a bot that was never triggered, but is behind, under the token 0 (its payload says ts 0).
+func TestARunOfTheOriginalBusWithTheTokenZeroIsARun(t *testing.T) {
+	b := store.Bot{ID: "b", InvokeTime: 5, Instance: store.Instance{InvokeTime: 5}}
+	confirm := store.Confirm{Bot: "b", RequestID: "r", At: 6, MaxDuration: 100}
+	if err := rules.Confirm(&b, confirm); err != nil {
+		t.Fatal(err)
+	}
+	if err := rules.Confirm(&b, confirm); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("it was started twice: %v", err)
+	}
+	if err := rules.Extend(&b, confirm); err != nil {
+		t.Error(err)
+	}
+	if err := rules.Complete(&b, store.Complete{Bot: "b", RequestID: "other", At: 7}); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("another request ended it: %v", err)
+	}
+	complete := store.Complete{Bot: "b", RequestID: "r", At: 7, Failed: true}
+	if err := rules.Complete(&b, complete); err != nil || b.ErrorCount != 1 || b.Instance.CompletedTime != 7 {
+		t.Errorf("%v, %+v", err, b)
+	}
+	if err := rules.Complete(&b, complete); !errors.Is(err, store.ErrConflict) || b.ErrorCount != 1 {
+		t.Errorf("it ended twice: %v", err)
+	}
+	// Without a reservation there is no run, whatever token is given.
+	none := store.Bot{ID: "b"}
+	if err := rules.Confirm(&none, confirm); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("a run that nobody reserved was started: %v", err)
+	}
+	if err := rules.Complete(&none, store.Complete{Bot: "b", At: 7}); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("a run that nobody reserved was ended: %v", err)
+	}
+}

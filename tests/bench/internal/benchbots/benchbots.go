@@ -19,8 +19,13 @@ const (
 	Answered = "bench.answered"
 )
 
-// Source and Derived return the queues of pipeline n, from 0.
-func Source(n int) string  { return fmt.Sprintf("bench.source.%d", n) }
+// Sources is what the names of all sources begin with.
+const Sources = "bench.source."
+
+// Source returns the queue that pipeline n reads, from 0, Derived the one that it writes.
+func Source(n int) string { return fmt.Sprintf("%s%d", Sources, n) }
+
+// Derived returns the queue that pipeline n writes.
 func Derived(n int) string { return fmt.Sprintf("bench.derived.%d", n) }
 
 // Question is an event of Asked. Sent is when it was written, in µs since 1970.
