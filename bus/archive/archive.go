@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rstreams-go/rstreams/bus/eid"
+	"github.com/rstreams-go/rstreams/bus/ref"
 	"github.com/rstreams-go/rstreams/bus/sequencer"
 	"github.com/rstreams-go/rstreams/bus/store"
 )
@@ -192,6 +193,10 @@ func (a *Archiver) pending(ctx context.Context, res *Result) ([]store.Queue, err
 			}
 			res.Queues++
 			if q.SkipArchive || q.Head == "" || q.ArchiveEnd >= q.Head {
+				continue
+			}
+			if len(q.Name)+len(store.ArchiveSuffix) > ref.MaxQueueBytes {
+				a.cfg.Logger.ErrorContext(ctx, "the queue's name is too long for that of its archive; its events expire with the index", "queue", q.Name)
 				continue
 			}
 			out = append(out, store.Queue{Name: q.Name, Head: q.Head, ArchiveEnd: q.ArchiveEnd})

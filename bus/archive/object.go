@@ -22,6 +22,10 @@ const (
 	// ten million events. A chunk of the index can exceed the latter by as many as it has.
 	maxSections = 200
 	maxRecords  = 1_000_000
+	// maxTable is how many bytes the table may have, sectionBytes what a section in it has beside the name of its queue. A chunk that is
+	// begun when the table is nearly full may add to it: half of an item is left for that.
+	maxTable     = store.MaxInlineItem / 2
+	sectionBytes = 300
 	// maxLine is the longest line that is archived, maxBadLines of how many others letters are written for an object.
 	maxLine     = 64 << 20
 	maxBadLines = 500
@@ -128,7 +132,8 @@ func (a *Archiver) fill(ctx context.Context, o *object, queue, end, through stri
 // full tells whether the object ends before the next chunk. One without events goes on, as nothing can be published of it.
 func (a *Archiver) full(o *object) bool {
 	records := o.pointer.Records + o.section.Records
-	return records > 0 && (o.pointer.GzipSize >= a.cfg.ObjectBytes || len(o.pointer.Offsets) >= maxSections || records >= maxRecords || a.over())
+	sections := min(maxSections, maxTable/(sectionBytes+len(o.pointer.Queue)))
+	return records > 0 && (o.pointer.GzipSize >= a.cfg.ObjectBytes || len(o.pointer.Offsets) >= sections || records >= maxRecords || a.over())
 }
 
 // chunk adds the events of a chunk that come after the id end.

@@ -283,7 +283,7 @@ func (b *Bots) function(bus place, props BotsProps, code string, one bot.Bot) aw
 func (p place) grantsOf(b bot.Bot, reads map[string][]string) []grant {
 	grants := p.readGrants()
 	if more, ok := reads[b.ID]; ok {
-		grants = p.readOnlyGrants(slices.Concat(b.Triggers, more))
+		grants = p.readOnlyGrants(slices.Concat(b.Triggers, more), b.Writes)
 	}
 	grants = append(grants, p.stateGrants()...)
 	grants = append(grants, p.ownGrants(b.ID)...)
@@ -294,19 +294,19 @@ func (p place) grantsOf(b bot.Bot, reads map[string][]string) []grant {
 }
 
 // readOnlyGrants are the readGrants for some queues, which have parts of their own for their archive and snapshot. Objects cannot
-// be told apart by queue.
-func (p place) readOnlyGrants(queues []string) []grant {
+// be told apart by queue. Of the queues that the bot writes it gets the heads only: who writes a snapshot looks for the one before.
+func (p place) readOnlyGrants(queues, writes []string) []grant {
 	r := p.resources
-	var names []string
-	for _, q := range queues {
-		q = ref.Queue(q)
-		for _, name := range []string{q, q + "/_archive", q + "/_snapshot"} {
-			if !slices.Contains(names, name) {
-				names = append(names, name)
-			}
+	parts := func(queues []string) []string {
+		var names []string
+		for _, q := range queues {
+			q = ref.Queue(q)
+			names = append(names, q, q+"/_archive", q+"/_snapshot")
 		}
+		slices.Sort(names)
+		return slices.Compact(names)
 	}
-	slices.Sort(names)
+	names, heads := parts(queues), parts(slices.Concat(queues, writes))
 	grants := p.readGrants()
 	for i, g := range grants {
 		switch g.sid {
@@ -317,7 +317,7 @@ func (p place) readOnlyGrants(queues []string) []grant {
 		}
 	}
 	return append(grants, allow("ReadHeads", []string{p.table(r.LeoEvent)},
-		"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query").only(ownKeys(names...)))
+		"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query").only(ownKeys(heads...)))
 }
 
 // name is how the bus starts a function: by its name in its own account and region, by its ARN otherwise (C57).

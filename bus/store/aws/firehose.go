@@ -32,9 +32,9 @@ func newFirehose(b *Bus) store.Intake {
 	})}
 }
 
-// Limits implements store.Intake. A record's last newline is added where it is missing.
+// Limits implements store.Intake. A record's last newline is added where it is missing, for which there is room in each.
 func (h *hose) Limits() store.IntakeLimits {
-	return store.IntakeLimits{Records: maxHoseRecords, Bytes: maxHoseBytes, RecordBytes: maxHoseRecordBytes - 1}
+	return store.IntakeLimits{Records: maxHoseRecords, Bytes: maxHoseBytes - maxHoseRecords, RecordBytes: maxHoseRecordBytes - 1}
 }
 
 // Put implements store.Intake. Keys are of no meaning here; the acks' sequences are the service's record ids.
