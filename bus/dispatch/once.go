@@ -171,10 +171,20 @@ func (o *Once) Moved(ctx context.Context, heads map[string]Head) (Report, error)
 	if len(heads) == 0 {
 		return Report{}, nil
 	}
-	table, err := o.triggers.get(ctx, o)
-	if err != nil {
-		return Report{}, err
+	errands := o.lookAhead(ctx, heads)
+	if errands == nil {
+		table, err := o.triggers.get(ctx, o)
+		if err != nil {
+			return Report{}, err
+		}
+		errands = errandsOf(table, heads)
 	}
+	report, _, failed := o.serve(ctx, errands)
+	return report, failures(failed, len(errands))
+}
+
+// errandsOf returns who is to be served for heads that moved, one errand for each bot.
+func errandsOf(table map[string][]string, heads map[string]Head) []*errand {
 	byBot := map[string]*errand{}
 	for queue, head := range heads {
 		for _, bot := range table[queue] {
@@ -186,9 +196,38 @@ func (o *Once) Moved(ctx context.Context, heads map[string]Head) (Report, error)
 			e.heads[queue] = head
 		}
 	}
-	errands := slices.Collect(maps.Values(byBot))
-	report, _, failed := o.serve(ctx, errands)
-	return report, failures(failed, len(errands))
+	return slices.Collect(maps.Values(byBot))
+}
+
+// lookAhead is errandsOf with the rows for the first look at each bot, read with one request together with the version of
+// the table that named the bots. It returns nil where that is not possible or the table is not of that version: then its version
+// and the rows are to be read one by one.
+func (o *Once) lookAhead(ctx context.Context, heads map[string]Head) []*errand {
+	if o.store.Look == nil {
+		return nil
+	}
+	table, version := o.triggers.known(ctx, o)
+	if table == nil {
+		return nil
+	}
+	errands := errandsOf(table, heads)
+	keys := store.Keys{Settings: []string{TriggersSetting}}
+	for _, e := range errands {
+		keys.Bots = append(keys.Bots, e.bot)
+	}
+	if len(keys.Bots) >= store.MaxKeys {
+		return nil
+	}
+	rows, err := o.store.Look(ctx, keys)
+	if err != nil || string(rows.Settings[TriggersSetting]) != version {
+		return nil // What is wrong shows when they are read one by one.
+	}
+	for _, e := range errands {
+		if row, ok := rows.Bots[e.bot]; ok {
+			e.row = &row
+		}
+	}
+	return append([]*errand{}, errands...)
 }
 
 // Changed looks at bots: those that are behind or were triggered run, those whose run died are ended, and the back-off of those
@@ -209,6 +248,8 @@ type errand struct {
 	// heads are what moved, by queue; since asks for occurrences of the schedule after it, unless zero.
 	heads map[string]Head
 	since time.Time
+	// row is the bot's as it was read for this call; nil means that it is not read yet.
+	row *store.Bot
 }
 
 // serve does the errands, each bot's once, Config.Parallel at a time, and returns the bots that could not be served. due is
@@ -259,7 +300,7 @@ func (o *Once) look(ctx context.Context, e *errand) (report Report, due time.Tim
 		if err := ctx.Err(); err != nil {
 			return report, due, fmt.Errorf("dispatch: bot %s: %w", e.bot, err)
 		}
-		row, err := o.store.Bots.Get(ctx, e.bot)
+		row, err := o.rowOf(ctx, e)
 		if errors.Is(err, store.ErrNotFound) {
 			return report, due, nil // It was deleted, and nothing makes it again (W-P12).
 		}
@@ -273,6 +314,15 @@ func (o *Once) look(ctx context.Context, e *errand) (report Report, due time.Tim
 		}
 	}
 	return report, due, fmt.Errorf("dispatch: %w: bot %s changed during each of %d looks at it", store.ErrConflict, e.bot, looks)
+}
+
+// rowOf returns the row that was read for the errand, once, and else reads it.
+func (o *Once) rowOf(ctx context.Context, e *errand) (store.Bot, error) {
+	if row := e.row; row != nil {
+		e.row = nil
+		return *row, nil
+	}
+	return o.store.Bots.Get(ctx, e.bot)
 }
 
 // view is a bot's row as one look found it.

@@ -68,6 +68,21 @@ func (t *triggers) get(ctx context.Context, o *Once) (map[string][]string, error
 	return queues, nil
 }
 
+// known returns the table that is at hand and its version, nil where it is too old or there is none. It may be used only for what
+// is read together with a version that is the same.
+func (t *triggers) known(ctx context.Context, o *Once) (map[string][]string, string) {
+	select {
+	case t.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ""
+	}
+	defer func() { <-t.turn }()
+	if age := o.now().Sub(t.made); age < 0 || age >= o.cfg.TableAge {
+		return nil, ""
+	}
+	return t.queues, t.version
+}
+
 // triggersOf returns the plain names of the queues that bot is asked to run for.
 func triggersOf(bot *store.Bot) map[string]bool {
 	if bot.Archived {

@@ -127,6 +127,12 @@ type note struct {
 // comes with the next call.
 func (l *Loader) Load(ctx context.Context) (Result, error) {
 	var res Result
+	for _, kept := range []string{l.cfg.Keep, Quarantine} {
+		if kept != "" && strings.HasPrefix(kept, l.cfg.Prefix) {
+			return res, fmt.Errorf("firehose loader: %w prefix: what is kept under %s would be loaded again, as it is under %s; choose another",
+				store.ErrInvalid, kept, l.cfg.Prefix)
+		}
+	}
 	for {
 		now := l.cfg.Now()
 		err := l.store.Settings.Acquire(ctx, Setting, l.cfg.Owner, now.UnixMilli(), now.Add(l.cfg.Lease).UnixMilli())

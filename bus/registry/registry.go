@@ -3,7 +3,8 @@
 //
 // A set is declared by a registrar, in practice a custom resource of a stack. What is in it is registered. Bots that were in it
 // and no longer are get retired: paused and archived, with their checkpoints kept, so that a declaration that comes back revives
-// them as they were. A bot that another registrar has declared since is left alone, so that a resource may be renamed or split.
+// them as they were. A bot that another registrar declares too is left alone, so that a resource may be renamed or split, and such a
+// change may be rolled back: of several registrars of a bot, the last one that lets go of it retires it.
 //
 // Everything is checked before anything is written, and every write may be repeated: applying a set twice changes nothing.
 package registry
@@ -149,8 +150,17 @@ func (r *Registry) register(ctx context.Context, registrar string, b store.Regis
 		extra[registrarAttribute] = text
 		b.Extra = extra
 	}
+	shared, err := r.claim(ctx, registrar, b.ID)
+	if err != nil {
+		return false, err
+	}
 	if err := r.store.Bots.Register(ctx, b); err != nil {
 		return false, err
+	}
+	if shared == alone { // The row says so now.
+		if err := r.store.Settings.Delete(ctx, claimsKey(b.ID)); err != nil {
+			return false, err
+		}
 	}
 	value, err := r.store.Settings.Get(ctx, retiredKey(b.ID))
 	if errors.Is(err, store.ErrNotFound) {
@@ -182,11 +192,25 @@ func (r *Registry) Retire(ctx context.Context, registrar string, strict bool, id
 		if err != nil {
 			return result, fmt.Errorf("bot %s: %w", id, err)
 		}
-		if by := registrarOf(bot); by != registrar && (by != "" || strict) {
+		claims, noted, err := r.claims(ctx, bot)
+		if err != nil {
+			return result, fmt.Errorf("bot %s: %w", id, err)
+		}
+		left := slices.DeleteFunc(slices.Clone(claims), func(by string) bool { return by == registrar })
+		if len(left) > 0 || strict && len(claims) == 0 {
+			if noted && len(left) < len(claims) {
+				err = r.noteClaims(ctx, id, left)
+			}
+			if err != nil {
+				return result, fmt.Errorf("bot %s: %w", id, err)
+			}
 			result.Kept = append(result.Kept, id)
 			continue
 		}
-		if err := r.retire(ctx, bot); err != nil {
+		if err = r.retire(ctx, bot); err == nil && noted {
+			err = r.store.Settings.Delete(ctx, claimsKey(id))
+		}
+		if err != nil {
 			return result, fmt.Errorf("bot %s: %w", id, err)
 		}
 		result.Retired = append(result.Retired, id)
@@ -212,6 +236,70 @@ func (r *Registry) retire(ctx context.Context, bot store.Bot) error {
 		return r.store.Settings.Delete(ctx, retiredKey(bot.ID))
 	}
 	return err
+}
+
+// claimsKey is the setting that has the registrars of a bot, the newest last, where there are or were several.
+func claimsKey(bot string) string { return "registrars_" + bot }
+
+// claims returns the registrars that declare a bot: those that are noted, or else the one that its row names.
+func (r *Registry) claims(ctx context.Context, bot store.Bot) (list []string, noted bool, err error) {
+	value, err := r.store.Settings.Get(ctx, claimsKey(bot.ID))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		if by := registrarOf(bot); by != "" {
+			list = []string{by}
+		}
+		return list, false, nil
+	case err != nil:
+		return nil, false, err
+	}
+	if err := json.Unmarshal(value, &list); err != nil {
+		return nil, false, fmt.Errorf("%w: setting %s: %w", store.ErrCorrupt, claimsKey(bot.ID), err)
+	}
+	return list, true, nil
+}
+
+func (r *Registry) noteClaims(ctx context.Context, bot string, list []string) error {
+	value, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	return r.store.Settings.Put(ctx, claimsKey(bot), value)
+}
+
+// sharing tells whether a note of a bot's registrars is needed.
+type sharing int
+
+const (
+	unnoted sharing = iota // none is there, and none is needed
+	alone                  // one is there that is not needed any more
+	several
+)
+
+// claim notes that a registrar is about to declare a bot, besides others that do.
+func (r *Registry) claim(ctx context.Context, registrar, id string) (sharing, error) {
+	if registrar == "" {
+		return unnoted, nil
+	}
+	bot, err := r.store.Bots.Get(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return unnoted, nil
+	}
+	if err != nil {
+		return unnoted, err
+	}
+	claims, noted, err := r.claims(ctx, bot)
+	if err != nil {
+		return unnoted, err
+	}
+	claims = slices.DeleteFunc(claims, func(by string) bool { return by == registrar })
+	switch {
+	case len(claims) > 0 && !bot.Archived: // Nobody declares a retired bot.
+		return several, r.noteClaims(ctx, id, append(claims, registrar))
+	case noted:
+		return alone, nil
+	}
+	return unnoted, nil
 }
 
 // registrarOf returns who declared the bot last, "" where that is not known.

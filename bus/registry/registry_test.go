@@ -213,6 +213,40 @@ func TestABotThatAnotherRegistrarTookOverIsLeftAlone(t *testing.T) {
 	}
 }
 
+// A resource that is renamed is created anew before the old one is deleted. If the stack's update fails in between, CloudFormation
+// deletes the new one, and asks nothing of the old one: its bots must go on.
+func TestARenameThatIsRolledBackLeavesTheBotsRunning(t *testing.T) {
+	st, r := open(t)
+	a, b := set("a", `{"paused":false}`), set("a", `{"paused":false,"time":"0 * * * *"}`)
+	apply(t, r, "old", a, nil)
+	apply(t, r, "new", b, nil)
+	for range 2 { // Also when the request comes twice.
+		got, err := r.Retire(t.Context(), "new", false, "a")
+		if row := bot(t, st, "a"); err != nil || row.Paused || row.Archived || len(got.Kept) != 1 || len(got.Retired) != 0 {
+			t.Fatalf("%+v, %v, row %+v", got, err, row)
+		}
+	}
+	// It is the old one's again, with all that this means.
+	apply(t, r, "old", a, a)
+	if got, err := r.Retire(t.Context(), "old", false, "a"); err != nil || len(got.Retired) != 1 || !bot(t, st, "a").Archived {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	// A later registrar begins without any of that.
+	apply(t, r, "third", b, nil)
+	if got, err := r.Retire(t.Context(), "third", false, "a"); err != nil || len(got.Retired) != 1 || !bot(t, st, "a").Archived {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	// A rename that is not rolled back.
+	apply(t, r, "old", a, nil)
+	apply(t, r, "new", b, nil)
+	if got, err := r.Retire(t.Context(), "old", false, "a"); err != nil || len(got.Kept) != 1 || bot(t, st, "a").Archived {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if got, err := r.Retire(t.Context(), "new", false, "a"); err != nil || len(got.Retired) != 1 || !bot(t, st, "a").Archived {
+		t.Fatalf("%+v, %v", got, err)
+	}
+}
+
 func TestAnInvalidDeclarationIsOneErrorAndWritesNothing(t *testing.T) {
 	st, r := open(t)
 	for property, want := range map[string]string{

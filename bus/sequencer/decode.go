@@ -26,6 +26,8 @@ type decoder struct {
 	batch Batch
 	// skip holds, for queues of which a part is published, the mark up to which it is.
 	skip map[string]string
+	// refused are queues to which nothing can be published, and why.
+	refused map[string]error
 
 	out    *group
 	until  *Cursor // where the group has to end; nil: where its budgets end
@@ -127,6 +129,9 @@ func (d *decoder) stream() (*stream, error) {
 	if len(queue) > ref.MaxQueueBytes {
 		return nil, errLongName
 	}
+	if err := d.refused[queue]; err != nil {
+		return nil, err
+	}
 	st := d.open(queue, snapshot)
 	if snapshot == 0 && st != nil {
 		d.last = st
@@ -194,7 +199,7 @@ func (d *decoder) pointer(raw []byte) error {
 	if p.Archive {
 		queue += store.ArchiveSuffix
 		repeat, err := d.archived(queue, &p)
-		if errors.Is(err, errArchiveBack) || errors.Is(err, errArchiveAhead) {
+		if errors.Is(err, errArchiveBack) || errors.Is(err, errArchiveAhead) || errors.Is(err, store.ErrCorrupt) {
 			return d.dead(deadletter.ReasonPointer, err, raw)
 		}
 		if err != nil || repeat {
@@ -203,6 +208,9 @@ func (d *decoder) pointer(raw []byte) error {
 		d.heads[queue] = p.EndID
 	} else if p.Snapshot != 0 {
 		queue += store.SnapshotSuffix
+	}
+	if err := d.refused[queue]; err != nil {
+		return d.dead(deadletter.ReasonPointer, err, raw)
 	}
 	if st := d.open(queue, p.Snapshot); st != nil {
 		st.appendPointer(p)

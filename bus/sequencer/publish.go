@@ -24,7 +24,20 @@ type publication struct {
 	stats   *[]store.Produced // of what is published, where there are no transactions
 	// lost are queues whose claim was lost after chunks were stored, perhaps too late for the one who took over to find them.
 	lost map[string]bool
+	// refused are queues whose rows cannot be used, and why.
+	refused map[string]error
 }
+
+// refusalError tells that a queue's row, or its index above the head, contradicts itself, so that nothing can be published to the queue until somebody mends it. That
+// must not stop the other queues of its shard. Where there are transactions, there are no shards, and the writer gets the error.
+type refusalError struct {
+	queue string
+	err   error
+}
+
+func (e *refusalError) Error() string { return e.err.Error() }
+
+func (e *refusalError) Unwrap() error { return e.err }
 
 // unit is the publication of one queue.
 type unit struct {
@@ -45,7 +58,8 @@ func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (
 	cfg := &pub.seq.cfg
 	units := make([]unit, len(pub.pending))
 	defer func(ctx context.Context) {
-		if err != nil && !errors.Is(err, errStale) {
+		var refusal *refusalError
+		if err != nil && !errors.Is(err, errStale) && !errors.As(err, &refusal) {
 			pub.release(ctx, st, units)
 		}
 	}(ctx)
@@ -167,6 +181,10 @@ func (pub *publication) claim(ctx context.Context, st store.Store, u *unit) erro
 		u.busy = time.Duration(max(leased.Until-pub.seq.cfg.Now().UnixMilli(), 1)) * time.Millisecond
 		return nil
 	}
+	if errors.Is(err, store.ErrCorrupt) && pub.seq.store.Atomic == nil {
+		u.open = false
+		return &refusalError{u.queue, err}
+	}
 	return err
 }
 
@@ -205,7 +223,7 @@ func (pub *publication) number(ctx context.Context, st store.Store, u *unit) err
 		streams = nil
 		if store.CompareMarks(g.to, u.grant.Through) > 0 {
 			// Only a part was published: the rest is cut and numbered by itself.
-			again, err := pub.seq.prepare(ctx, st, pub.p.batch, pub.p.from, &pub.p.Next, map[string]string{u.queue: u.grant.Through})
+			again, err := pub.seq.prepare(ctx, st, pub.p.batch, pub.p.from, &pub.p.Next, map[string]string{u.queue: u.grant.Through}, pub.refused)
 			if err != nil {
 				return err
 			}
@@ -257,6 +275,10 @@ func (pub *publication) sweep(ctx context.Context, st store.Store, u *unit) erro
 	}
 	for {
 		page, err := st.Chunks.Query(ctx, u.queue, after, beyond, 0, 0)
+		if errors.Is(err, store.ErrCorrupt) && pub.seq.store.Atomic == nil {
+			// Perhaps it is a leftover, perhaps an event of other software: nobody can tell, and no reader gets past it.
+			return &refusalError{u.queue, fmt.Errorf("sequencer: leftovers of queue %s: %w", u.queue, err)}
+		}
 		if err != nil {
 			return fmt.Errorf("sequencer: leftovers of queue %s: %w", u.queue, err)
 		}

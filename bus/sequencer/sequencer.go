@@ -16,8 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
+	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/bus/store"
 )
 
@@ -216,15 +218,15 @@ func (s *Sequencer) Prepare(ctx context.Context, b Batch, from Cursor) (*Prepare
 	if err := checkBatch(b); err != nil {
 		return nil, err
 	}
-	return s.prepare(ctx, s.store, b, from, nil, nil)
+	return s.prepare(ctx, s.store, b, from, nil, nil, nil)
 }
 
 // prepare works on st, which inside a transaction is its view: the store itself would wait for the transaction to end. A group
 // that was prepared before ends where it ended then (until).
 func (s *Sequencer) prepare(
-	ctx context.Context, st store.Store, b Batch, from Cursor, until *Cursor, skip map[string]string,
+	ctx context.Context, st store.Store, b Batch, from Cursor, until *Cursor, skip map[string]string, refused map[string]error,
 ) (*Prepared, error) {
-	d := decoder{seq: s, store: st, batch: b, skip: skip}
+	d := decoder{seq: s, store: st, batch: b, skip: skip, refused: refused}
 	g, next, err := d.group(ctx, from, until)
 	if err != nil {
 		return nil, err
@@ -267,12 +269,25 @@ func (s *Sequencer) commit(ctx context.Context, p *Prepared, stats *[]store.Prod
 	pub := publication{seq: s, p: p, pending: p.group.names(), result: Result{Repeats: p.group.repeats}, stats: stats}
 	for {
 		wait, err := s.attempt(ctx, &pub)
-		if errors.Is(err, errStale) {
-			again, err := s.prepare(ctx, s.store, p.batch, p.from, &p.Next, nil)
+		var refusal *refusalError
+		switch refused := errors.As(err, &refusal); {
+		case refused && refusal.queue == deadletter.Queue || refused && pub.refused[refusal.queue] != nil:
+			return Result{}, err
+		case refused:
+			s.cfg.Logger.ErrorContext(ctx, "the events of a queue become dead letters, as its row cannot be used", "queue", refusal.queue, "error", refusal.err)
+			if pub.refused = maps.Clone(pub.refused); pub.refused == nil {
+				pub.refused = map[string]error{}
+			}
+			pub.refused[refusal.queue] = refusal.err
+		}
+		if refusal != nil || errors.Is(err, errStale) {
+			again, err := s.prepare(ctx, s.store, p.batch, p.from, &p.Next, nil, pub.refused)
 			if err != nil {
 				return Result{}, err
 			}
-			pub = publication{seq: s, p: again, pending: again.group.names(), result: pub.result, stats: stats, lost: pub.lost}
+			pub = publication{
+				seq: s, p: again, pending: again.group.names(), result: pub.result, stats: stats, lost: pub.lost, refused: pub.refused,
+			}
 			continue
 		}
 		if err != nil {

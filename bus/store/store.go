@@ -12,6 +12,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 )
@@ -37,6 +38,22 @@ type Store struct {
 	// returns nil, or not at all. It is nil where the backend cannot do that (AWS), and callers must be correct without
 	// it. fn may be called only once and must not use the outer store.
 	Atomic func(ctx context.Context, fn func(ctx context.Context, tx Store) error) error
+	// Look reads several rows with one request, each as fresh as its own Get would be. It is nil where a request for each costs
+	// no more, and callers must be correct without it.
+	Look func(ctx context.Context, keys Keys) (Rows, error)
+}
+
+// MaxKeys is how many rows one Look may ask for, of all kinds together.
+const MaxKeys = 100
+
+// Keys are rows to look at, by id and plain queue name. None may be empty or named twice.
+type Keys struct{ Settings, Bots, Queues []string }
+
+// Rows are the rows that were found; those that are not stored are missing.
+type Rows struct {
+	Settings map[string]json.RawMessage
+	Bots     map[string]Bot
+	Queues   map[string]Queue
 }
 
 var (

@@ -51,7 +51,7 @@ func (p place) dispatchGrants(settings, cron, event []string) []grant {
 
 // triggerGrants: know every bot, and start those of the queues that have moved.
 func (p place) triggerGrants() []grant {
-	return p.dispatchGrants([]string{"dynamodb:GetItem"}, []string{"dynamodb:Scan"}, nil)
+	return p.dispatchGrants([]string{"dynamodb:GetItem", "dynamodb:BatchGetItem"}, []string{"dynamodb:BatchGetItem", "dynamodb:Scan"}, nil)
 }
 
 // runnerGrants: start bots whose rows have changed if there is something to read.

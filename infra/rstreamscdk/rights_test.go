@@ -492,4 +492,6 @@ func TestEveryFunctionMayDoWhatItDoes(t *testing.T) {
 // invokerFunc starts bots.
 type invokerFunc func(ctx context.Context, b store.Bot, payload []byte) error
 
-func (f invokerFunc) Invoke(ctx context.Context, b store.Bot, payload []byte) error { return f(ctx, b, payload) }
+func (f invokerFunc) Invoke(ctx context.Context, b store.Bot, payload []byte) error {
+	return f(ctx, b, payload)
+}

@@ -2,7 +2,8 @@
 // events of a batch, queue by queue, and moves the queues' heads (package bus/sequencer).
 //
 // Its event source mapping must have a ParallelizationFactor of 1, the default: order is kept, and what is published is
-// remembered, by shard. Batches may be cut, split and delivered again as Kinesis likes.
+// remembered, by shard. Batches may be cut, split and delivered again as Kinesis likes. The mapping should bisect batches on errors: a
+// batch of which no record could be published fails as a whole, so that it is cut until the record that is at fault is alone.
 //
 // Environment, besides that of every function of the bus (package lambdas/internal/shell):
 //

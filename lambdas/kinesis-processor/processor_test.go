@@ -190,6 +190,70 @@ func TestAFailedPartIsReportedFromItsFirstRecordOn(t *testing.T) {
 	}
 }
 
+// refusing takes no chunk of one queue.
+type refusing struct {
+	store.Chunks
+	queue string
+}
+
+func (r refusing) Put(ctx context.Context, chunks []store.Chunk) error {
+	var failed []store.ItemError
+	for i := range chunks {
+		if chunks[i].Queue == r.queue {
+			failed = append(failed, store.ItemError{Index: i, Err: fmt.Errorf("%w chunk", store.ErrInvalid)})
+			continue
+		}
+		if err := r.Chunks.Put(ctx, chunks[i:i+1]); err != nil {
+			return err
+		}
+	}
+	if failed != nil {
+		return &store.BatchError{Items: failed}
+	}
+	return nil
+}
+
+// Lambda cuts a batch in two when its invocation fails, and at the record that an answer names. An answer that names the first
+// record would so have the same batch come again until all of it is given up, because of one record in it.
+func TestARecordThatCanNeverBePublishedIsTheOnlyOneThatIsGivenUp(t *testing.T) {
+	st := onAWS()
+	good := st.Chunks
+	st.Chunks = refusing{good, "poison"}
+	h := setup(t, st)
+	e := event(10, lines("q", 0, 1), lines("q", 1, 2), lines("q", 2, 3), lines("poison", 0, 1), lines("q", 3, 4), lines("q", 4, 5))
+	var given []string
+	var deliver func(rest []shell.KinesisRecord)
+	deliver = func(rest []shell.KinesisRecord) {
+		for attempt := range 3 {
+			r, err := h.handle(invocation(t.Context(), "r"), shell.KinesisEvent{Records: rest})
+			switch {
+			case err == nil && r.Failed() == "":
+				return
+			case err == nil:
+				for rest[0].Kinesis.SequenceNumber != r.Failed() {
+					rest = rest[1:]
+				}
+			case len(rest) > 1:
+				deliver(rest[:len(rest)/2])
+				deliver(rest[len(rest)/2:])
+				return
+			}
+			if attempt == 2 {
+				for _, r := range rest {
+					given = append(given, r.Kinesis.SequenceNumber)
+				}
+			}
+		}
+	}
+	deliver(e.Records)
+	if len(given) != 1 || given[0] != "13" {
+		t.Errorf("records %v are given up", given)
+	}
+	if n := records(t, st, "q"); n != 5 {
+		t.Errorf("%d events of the others", n)
+	}
+}
+
 func TestAnInvocationAnswersBeforeItsTimeIsOver(t *testing.T) {
 	st := onAWS()
 	st.Chunks = &stuck{Chunks: st.Chunks, left: 1, hang: true}

@@ -222,6 +222,20 @@ func TestAnAnswerThatIsRefusedIsSentAgain(t *testing.T) {
 	}
 }
 
+// The address is signed: whoever has it may answer in the stack's name.
+func TestTheAddressOfTheAnswerIsNotInErrors(t *testing.T) {
+	c := newCloudFormation(t)
+	h, _ := newHandler(t, c)
+	c.Close()
+	for _, url := range []string{c.URL + "/x?Signature=secret", "http://[::1?Signature=secret"} {
+		r := req(c, "Create", `{"b":{"id":"b"}}`, "")
+		r.ResponseURL = url
+		if _, err := h.handle(t.Context(), r); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 func TestADirectInvocationReturnsWhatWasDone(t *testing.T) {
 	h, _ := newHandler(t, newCloudFormation(t))
 	got, err := h.handle(t.Context(), req(nil, "Create", `{"a": {}}`, ""))

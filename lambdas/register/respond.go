@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	neturl "net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -61,10 +63,14 @@ func (h *handler) put(ctx context.Context, url string, body []byte) error {
 	// The length is that of the bytes, which a reason may have more of than characters (W-O9).
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return errors.New("ResponseURL is no address")
 	}
 	resp, err := h.client.Do(req)
 	if err != nil {
+		var address *neturl.Error
+		if errors.As(err, &address) {
+			err = address.Err // Who has the address may answer for this stack; it does not belong into logs.
+		}
 		return err
 	}
 	defer resp.Body.Close()

@@ -131,6 +131,7 @@ type handle struct {
 	backwards bool
 	expected  string
 	loaded    bool
+	fresh     bool   // expected was read for the read that begins
 	written   string // the last position that was written here
 	// doubtful is a checkpoint whose writing failed: it may be stored all the same.
 	doubtful Checkpoint
@@ -144,6 +145,20 @@ func (h *handle) load(ctx context.Context) (string, error) {
 	}
 	h.expected, h.loaded = c.Position, true
 	return c.Position, nil
+}
+
+// found notes the stored position, for the next call of position.
+func (h *handle) found(position string) {
+	h.expected, h.loaded, h.fresh = position, true, true
+}
+
+// position returns the stored position: what was found just now, else it reads it.
+func (h *handle) position(ctx context.Context) (string, error) {
+	if h.fresh {
+		h.fresh = false
+		return h.expected, nil
+	}
+	return h.load(ctx)
 }
 
 // write moves the checkpoint and remembers it.

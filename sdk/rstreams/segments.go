@@ -47,7 +47,7 @@ type route struct {
 
 // open reads the rows that a read begins with and decides its route.
 func (r *Reader) open(ctx context.Context) (*route, error) {
-	row, known, err := r.row(ctx, r.queue)
+	row, known, err := r.rows(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +59,25 @@ func (r *Reader) open(ctx context.Context) (*route, error) {
 		return nil, err
 	}
 	return r.route(row, start)
+}
+
+// rows returns the queue's row and whether it exists, and with the same request, where that is possible, has the bot's checkpoint
+// loaded. What cannot be read together, for whatever reason, is read one by one.
+func (r *Reader) rows(ctx context.Context) (row store.Queue, known bool, err error) {
+	look := r.bus.core.store.Look
+	if look == nil || r.position != "" || r.set.Bot == "" || r.bus.session.Ledger != nil {
+		return r.row(ctx, r.queue)
+	}
+	bot := plainBot(r.set.Bot)
+	rows, err := look(ctx, store.Keys{Bots: []string{bot}, Queues: []string{r.queue}})
+	if err != nil {
+		return r.row(ctx, r.queue)
+	}
+	r.handle.found(rows.Bots[bot].Read[r.handle.ref].Position)
+	if row, known = rows.Queues[r.queue]; !known {
+		row.Name = r.queue
+	}
+	return row, known, nil
 }
 
 // rowOf returns a queue's row, an empty one where there is none.
@@ -91,7 +110,7 @@ func (r *Reader) start(ctx context.Context, row *store.Queue) (string, error) {
 	stored := ""
 	if r.set.Bot != "" {
 		var err error
-		if stored, err = r.handle.load(ctx); err != nil {
+		if stored, err = r.handle.position(ctx); err != nil {
 			return "", err
 		}
 	}

@@ -63,6 +63,10 @@ const maxScan = 1000
 func (w *Writer) pick() []*batch {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.flushing {
+		w.flushing = false
+		w.sealAll()
+	}
 	if w.err != nil || len(w.ready) == 0 {
 		w.sending = false
 		return nil

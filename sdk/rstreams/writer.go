@@ -36,11 +36,13 @@ type Writer struct {
 	events  int
 	space   chan struct{} // closed when space was freed; nil while nobody waits
 	sending bool
-	timer   *time.Timer
-	armed   bool
-	closed  bool
-	err     error // why the writer failed for good
-	unsent  []*batch
+	// flushing asks the sender to take the open chunks with its next call.
+	flushing bool
+	timer    *time.Timer
+	armed    bool
+	closed   bool
+	err      error // why the writer failed for good
+	unsent   []*batch
 	// compressing counts the sections of objects that are being compressed, files the objects begun; spare is for the text of
 	// the next section.
 	compressing, files int
@@ -304,8 +306,20 @@ func (w *Writer) linger() {
 // the writer failed; see Unsent.
 func (w *Writer) Flush(ctx context.Context) error {
 	w.mu.Lock()
-	w.sealAll()
-	waiting := append([]*batch(nil), w.ready...)
+	var waiting []*batch
+	if w.sending && w.o.Path == PathIntake {
+		// The sender takes the open chunks with its next call, and with them what others put until then: many writes of one
+		// event each share calls, instead of waiting for a call each.
+		w.flushing = true
+		for _, b := range w.open {
+			if b.events > 0 {
+				waiting = append(waiting, b)
+			}
+		}
+	} else {
+		w.sealAll()
+	}
+	waiting = append(waiting, w.ready...)
 	err := w.err
 	w.mu.Unlock()
 	for _, b := range waiting {

@@ -44,13 +44,14 @@ func deploy(t *testing.T, endpoint string) *world {
 	if stage == "" {
 		stage, kept = w.run, false
 	}
-	w.other = w.deployBus(t, stage+"b", kept, "-c", "trust=000000000000")
+	code := "code=" + w.build(t)
+	w.other = w.deployBus(t, stage+"b", kept, "-c", code, "-c", "trust=000000000000")
 	role := *w.other.outputs["Role"].OutputValue
 	replicate, err := json.Marshal([]string{testbots.Mirrored})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.bus = w.deployBus(t, stage, kept, "--demo", "-c", "shards=2", "-c", "replicateTo="+role, "-c", "replicate="+string(replicate))
+	w.bus = w.deployBus(t, stage, kept, "-c", code, "--demo", "-c", "shards=2", "-c", "replicateTo="+role, "-c", "replicate="+string(replicate))
 	w.began = time.Now()
 	w.program = filepath.Join(t.TempDir(), "rstreams")
 	w.must(t, "go", "build", "-o", w.program, "./cmd/rstreams")
@@ -78,6 +79,14 @@ func deploy(t *testing.T, endpoint string) *world {
 	}
 	t.Cleanup(func() { _ = wait() }) // What is being deployed cannot be removed.
 	return w
+}
+
+// build builds the functions of the buses and of the demonstration once for all deployments, and returns where they are.
+func (w *world) build(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	w.must(t, "scripts/build-lambdas", "--arch", runtime.GOARCH, "--out", dir, "--demo")
+	return dir
 }
 
 // deployBus deploys a bus, unless it is there and is kept, and opens it.
@@ -118,6 +127,13 @@ func (w *world) destroyBus(t *testing.T, d *deployed) {
 	}
 	if w.stackIsThere(d.stack) {
 		t.Errorf("stack %s is still there", d.stack)
+	}
+	left, err := filepath.Glob(filepath.Join(w.root, "cdk.out", d.stack+"-emulator*"))
+	for _, path := range left {
+		err = errors.Join(err, os.RemoveAll(path))
+	}
+	if err != nil {
+		t.Error(err)
 	}
 	t.Logf("removed %s in %.1f s", d.stack, time.Since(began).Seconds())
 }

@@ -171,7 +171,7 @@ func (w *world) testFirehose(t *testing.T) {
 func (w *world) testSnapshot(t *testing.T) {
 	const state, live = 500, 100
 	queue := "e2e.snapshot." + w.run
-	before := func(int) any { return testbots.Order{Run: w.run, N: -1} }
+	before := func(i int) any { return testbots.Order{Run: w.run, N: -1 - i} }
 	put(t, w.bus.Bus, rstreams.WriterOptions{Bot: writer, Queue: queue}, 10, before)
 	w.await(t, w.bus.Bus, queue, 10)
 	ctx := within(t)

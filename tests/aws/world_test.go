@@ -161,17 +161,29 @@ func (w *world) await(t *testing.T, bus *rstreams.Bus, queue string, n int) []rs
 	t.Helper()
 	ctx := within(t)
 	var events []rstreams.Event
-	for e, err := range bus.Read(ctx, queue, rstreams.ReadOptions{From: rstreams.At(w.began), Follow: true, Limit: int64(n)}) {
+	var excused *repeats
+	seen := map[string]bool{}
+	for e, err := range bus.Read(ctx, queue, rstreams.ReadOptions{From: rstreams.At(w.began), Follow: true}) {
 		if err != nil {
 			t.Fatalf("queue %s after %d of %d events: %v", queue, len(events), n, err)
 		}
 		if len(events) > 0 && e.EID <= events[len(events)-1].EID {
 			t.Fatalf("queue %s: event %s comes after %s", queue, e.EID, events[len(events)-1].EID)
 		}
-		events = append(events, e)
-	}
-	if len(events) != n {
-		t.Fatalf("queue %s: %d events, want %d", queue, len(events), n)
+		id := identity(&e)
+		if seen[id] && bus == w.bus.Bus {
+			if excused == nil {
+				found := w.repeats(t)
+				excused = &found
+			}
+			if excused.events[id]--; excused.events[id] >= 0 {
+				continue
+			}
+		}
+		seen[id] = true
+		if events = append(events, e); len(events) == n {
+			break
+		}
 	}
 	return events
 }

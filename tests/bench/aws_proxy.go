@@ -40,7 +40,7 @@ type counter struct {
 	counts map[request]int
 	// heads counts the publications of each queue.
 	heads map[string]int
-	last   time.Time // of the last request to a service of the bus
+	last  time.Time // of the last request to a service of the bus
 	// published is when a queue's head was last stored, hop the least time from there to the next lock of a bot.
 	published time.Time
 	hop       time.Duration

@@ -101,6 +101,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		return store.Store{
 			Chunks: newChunks(b), Queues: newQueues(b), Bots: newBots(b), Settings: newSettings(b), Systems: newSystems(b),
 			Blobs: newBlobs(b), Feed: newFeed(b), Intake: newIntake(b), Firehose: newFirehose(b),
+			Look: b.look,
 		}
 	})
 	b.invoker = sync.OnceValue(func() store.Invoker { return newInvoker(b) })

@@ -201,6 +201,7 @@ func (b bots) Produced(ctx context.Context, list []store.Produced) error {
 func (b bots) produced(ctx context.Context, id string, refs []string, from map[string]store.Produced) error {
 	return b.table.change(ctx, id, func(seen *sight) (*update, error) {
 		u := newUpdate()
+		u.orAbsent = true
 		u.exists("id")
 		var row store.Bot
 		if seen != nil {

@@ -75,7 +75,6 @@ func (b *Bus) send(ctx context.Context, r *retries, try func(ctx context.Context
 		r.lost = r.lost || lost
 		if lost {
 			b.o.Logger.DebugContext(ctx, "a request got no answer and is made again", "attempt", r.n+1, "error", flat(err.Error()))
-			println("LOSTANSWER", err.Error())
 		}
 		until := r.end
 		if dialing(err) {

@@ -202,7 +202,7 @@ func (t table) changeFrom(ctx context.Context, id string, wantOld bool, p plan) 
 		}
 		refused = 0
 		row := out.seen
-		if !out.known {
+		if !out.known && !u.orAbsent {
 			if row, err = t.get(ctx, id); err != nil {
 				return nil, err
 			}
