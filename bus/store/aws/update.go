@@ -19,10 +19,10 @@ type update struct {
 	names   map[string]string // attribute to placeholder
 	values  map[string]value
 	// create is a new item that is put instead of an update, if there is none.
+	create item
 	// orAbsent takes a failed condition whose answer has no row for a row that is not there, without looking again. DynamoDB
 	// answers so; where another service leaves the row out, the write is given up.
 	orAbsent bool
-	create   item
 }
 
 // assignment is one part of a SET.
