@@ -141,7 +141,7 @@ type BotError struct {
 
 // Failures reports bots that a call could not serve; it served all others. A later Sweep tries them again. Callers should
 // repeat the call only where All tells that nobody was favoured by it.
-type Failures struct {
+type Failures struct { //nolint:errname // It is a list, as the name says.
 	// Bots are in order of id; there is at least one. Of is how many bots were to be served.
 	Bots []BotError
 	Of   int

@@ -15,8 +15,11 @@ import (
 type group struct {
 	cfg     *Config
 	shard   string
-	arrival int64  // of its first record, in ms
-	to      string // intake mark of its end
+	arrival int64 // of its first record, in ms
+	// latest is the newest arrival among its records, in ms. Ids are not before it: who reads on from a time, such as after a
+	// snapshot that was taken then, must find every event that came later.
+	latest int64
+	to     string // intake mark of its end
 
 	streams   map[streamKey]*stream
 	order     []*stream
@@ -38,6 +41,7 @@ func newGroup(b Batch, from Cursor, cfg *Config) *group {
 	g := &group{cfg: cfg, shard: b.Shard, streams: map[streamKey]*stream{}}
 	if from.More(b) {
 		g.arrival = b.Records[from.record].Arrival
+		g.latest = g.arrival
 	}
 	return g
 }

@@ -200,7 +200,7 @@ func (pub *publication) claimFor(ctx context.Context, st store.Store, u *unit, l
 	var err error
 	u.grant, err = st.Queues.Claim(ctx, store.Claim{
 		Queue: u.queue, Owner: owner, Shard: g.shard, First: g.of(u.queue)[0].first,
-		Arrival: g.arrival, Now: cfg.Now().UnixMilli(), Lease: lease.Milliseconds(),
+		Arrival: g.latest, Now: cfg.Now().UnixMilli(), Lease: lease.Milliseconds(),
 	})
 	if err != nil {
 		return fmt.Errorf("sequencer: claim of queue %s: %w", u.queue, err)

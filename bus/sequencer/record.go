@@ -82,10 +82,10 @@ func (o *openRecord) more() bool {
 
 func (o *openRecord) close() { o.r.Close() } //nolint:errcheck // It only returns buffers to their pool.
 
-// errTooMuchText is why the rest of a record is not looked at.
-type errTooMuchText int64
+// textLimitError is why the rest of a record is not looked at.
+type textLimitError int64
 
-func (e errTooMuchText) Error() string {
+func (e textLimitError) Error() string {
 	return fmt.Sprintf("the record's compressed data stands for more than %d bytes; what follows them is not read", int64(e))
 }
 
@@ -100,7 +100,7 @@ func (l *limited) Read(p []byte) (int, error) {
 		var one [1]byte
 		switch n, err := l.ReadCloser.Read(one[:]); {
 		case n > 0:
-			return 0, errTooMuchText(l.limit)
+			return 0, textLimitError(l.limit)
 		default:
 			return 0, err
 		}
@@ -165,6 +165,7 @@ func (d *decoder) full(at Cursor) bool {
 func (d *decoder) readRecord(at Cursor) (next Cursor, err error) {
 	after := Cursor{record: at.record + 1}
 	d.record = &d.batch.Records[at.record]
+	d.out.latest = max(d.out.latest, d.record.Arrival)
 	d.number, d.bad = 0, at.bad
 	in, err := d.openAt(at)
 	if err != nil {

@@ -293,7 +293,7 @@ func TestBuildsAreReproducible(t *testing.T) {
 		}
 		return sha256.Sum256(program)
 	}
-	if sum() != sum() {
+	if first, second := sum(), sum(); first != second {
 		t.Error("two builds differ")
 	}
 }

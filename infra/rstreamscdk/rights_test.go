@@ -169,7 +169,7 @@ func (s statement) permits(a asked) bool {
 		return false
 	}
 	for operator, keys := range s.Condition {
-		patterns := list(any(keys["dynamodb:LeadingKeys"]))
+		patterns := list(keys["dynamodb:LeadingKeys"])
 		switch operator {
 		case "Null":
 			if len(a.keys) == 0 {

@@ -239,7 +239,7 @@ func (w *Writer) upload(b *batch) ([]byte, error) {
 		first, p.Size, p.GzipSize = first+int64(s.records), p.Size+int64(s.size), p.GzipSize+int64(len(s.gz))
 		parts = append(parts, bytes.NewReader(s.gz))
 	}
-	var body io.Reader = parts[0]
+	body := parts[0]
 	if len(parts) > 1 {
 		body = io.MultiReader(parts...)
 	}

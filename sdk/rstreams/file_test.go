@@ -472,7 +472,7 @@ func TestDerivedEventsInObjectsAreDurableBeforeTheCheckpoint(t *testing.T) { // 
 				Write: rstreams.WriterOptions{Path: path, Blobs: small()},
 			}
 			stats, err := bus.Enrich(t.Context(), o, func(_ context.Context, e rstreams.Event) (rstreams.Result, error) {
-				return rstreams.Emit(json.RawMessage(e.Payload)), nil
+				return rstreams.Emit(e.Payload), nil
 			})
 			if err != nil || stats.Outputs != 50 {
 				t.Fatal(stats, err)

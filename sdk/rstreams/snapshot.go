@@ -17,8 +17,9 @@ import (
 type SnapshotOptions struct {
 	// Bot is the bot that writes; "" means the session's. Queue is the queue whose state the snapshot holds.
 	Bot, Queue string
-	// Next is the time from whose minute on live events follow the snapshot; zero means the time at which WriteSnapshot was
-	// called. Events that the snapshot has taken account of may follow again.
+	// Next is the time from whose minute on live events follow the snapshot; zero means a minute before WriteSnapshot was called,
+	// as the bus's clock, which gives events their ids, may be behind this one's. Events that the snapshot has taken account of may
+	// follow again; one that it has not must not be before Next.
 	Next time.Time
 	// Write tunes the writer: its Blobs, bounds, partition, retries and OnAck. Its other fields do not apply.
 	Write WriterOptions
@@ -26,6 +27,9 @@ type SnapshotOptions struct {
 
 // ErrSnapshotRunning reports that another snapshot of the queue was begun in the meantime. Callers should let that one finish.
 var ErrSnapshotRunning = errors.New("another snapshot of the queue was begun")
+
+// clockMargin is how far this machine's clock may be ahead of the bus's.
+const clockMargin = time.Minute
 
 // snapshotSetting holds the minute path of the newest snapshot that was begun of a queue.
 const snapshotSetting = "snapshot_"
@@ -40,7 +44,7 @@ const snapshotSetting = "snapshot_"
 func (b *Bus) WriteSnapshot(ctx context.Context, o SnapshotOptions, fill func(ctx context.Context, w *Writer) error) (string, error) {
 	begun := b.now()
 	if o.Next.IsZero() {
-		o.Next = begun
+		o.Next = begun.Add(-clockMargin)
 	}
 	wo := o.Write
 	wo.Bot, wo.Queue, wo.Path = o.Bot, o.Queue, PathBlobs

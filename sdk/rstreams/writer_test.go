@@ -451,7 +451,7 @@ func TestLeoChunksCloseAsThoseOfLeoSDK(t *testing.T) { // W7
 		if s.count() != 2 {
 			t.Fatalf("%d records, want two of 100 events", s.count())
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if s.count() != 3 {
 			t.Fatalf("%d records after 200 ms", s.count())

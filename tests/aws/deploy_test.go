@@ -45,7 +45,7 @@ func deploy(t *testing.T, endpoint string) *world {
 		stage, kept = w.run, false
 	}
 	code := "code=" + w.build(t)
-	w.other = w.deployBus(t, stage+"b", kept, "-c", code, "-c", "trust=000000000000")
+	w.other = w.deployBus(t, stage+"b", kept, "--no-demo", "-c", code, "-c", "trust=000000000000")
 	role := *w.other.outputs["Role"].OutputValue
 	replicate, err := json.Marshal([]string{testbots.Mirrored})
 	if err != nil {

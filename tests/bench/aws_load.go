@@ -143,12 +143,18 @@ func count(ctx context.Context, bus *rstreams.Bus, queue string, from rstreams.S
 	return n, nil
 }
 
-// linesOf returns payloads as the lines that the original's SDK compresses: with its envelope.
-func linesOf(list []json.RawMessage) [][]byte {
+// linesOf returns payloads as the lines that the original's SDK compresses: with its envelope, and in derived events the one of
+// which each was derived.
+func linesOf(list []json.RawMessage, derived bool) [][]byte {
 	out := make([][]byte, len(list))
 	for i, p := range list {
-		out[i] = fmt.Appendf(nil, `{"id":"bench-writer-%d","event":"%s","payload":%s,"timestamp":%d,"event_source_timestamp":%[4]d,"eid":%d}`+"\n",
-			i%writers, benchbots.Source(i%benchbots.Pipelines), p, 1795228519234+i/100, i%originalChunkRecords)
+		bot, queue, correlation := fmt.Sprint("bench-writer-", i%writers), benchbots.Source(i%benchbots.Pipelines), ""
+		if derived {
+			correlation = fmt.Sprintf(`"correlation_id":{"source":"%s","start":"z/2026/11/21/02/35/1795228519234-%07d","units":1},`, queue, i)
+			bot, queue = fmt.Sprint("bench-enrich-", i%benchbots.Pipelines), benchbots.Derived(i%benchbots.Pipelines)
+		}
+		out[i] = fmt.Appendf(nil, `{"id":"%s","event":"%s","payload":%s,%s"timestamp":%d,"event_source_timestamp":%[5]d,"eid":%d}`+"\n",
+			bot, queue, p, correlation, 1795228519234+i/originalChunkRecords, i%originalChunkRecords)
 	}
 	return out
 }

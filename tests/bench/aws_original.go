@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +20,7 @@ type observation struct {
 	Puts, Derived int
 	// Batches are the events of each batch of the Kinesis stream that had any.
 	Batches []int
-	// Heads counts the queues of those batches: each batch publishes each of its queues once. Producers counts their bots.
+	// Heads counts the queues of each of those batches, and Producers their bots: the original publishes a queue once in a batch.
 	Heads, Producers int
 	// EventTrigger, BotRunner and Monitor are invocations by the tables' streams.
 	EventTrigger, BotRunner, Monitor int
@@ -87,19 +89,20 @@ func original(o observation) map[string]int {
 	}
 }
 
-// publications notes how often each queue was published. Each queue has a producer of its own, except that each writer of bulk
-// writes to several: to all of them in each batch, so that it counts as rarely as it can.
-func (o *observation) publications(heads map[string]int) {
-	shared := 0
-	for queue, n := range heads {
-		o.Heads += n
-		if strings.HasPrefix(queue, benchbots.Sources) {
-			shared += n
-		} else {
-			o.Producers += n
+// publications notes the queues that each batch published, and how many bots have written them: each queue has one, and each of
+// bulk's writers has several queues.
+func (o *observation) publications(batches map[string]map[string]bool) {
+	for _, queues := range batches {
+		bots := map[string]bool{}
+		for queue := range queues {
+			if n, err := strconv.Atoi(strings.TrimPrefix(queue, benchbots.Sources)); err == nil {
+				queue = fmt.Sprint(benchbots.Sources, n%writers)
+			}
+			bots[queue] = true
 		}
+		o.Heads += len(queues)
+		o.Producers += len(bots)
 	}
-	o.Producers += (shared*writers + benchbots.Pipelines - 1) / benchbots.Pipelines
 }
 
 // originalPuts returns how many PutRecords the original's SDK makes of lines that are written as fast as it takes them (sdk.md 4.2).

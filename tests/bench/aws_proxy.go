@@ -38,9 +38,9 @@ type counter struct {
 
 	mu     sync.Mutex
 	counts map[request]int
-	// heads counts the publications of each queue.
-	heads map[string]int
-	last  time.Time // of the last request to a service of the bus
+	// batches are the queues that each batch published. A batch is known by its owner, which is an invocation's own name.
+	batches map[string]map[string]bool
+	last    time.Time // of the last request to a service of the bus
 	// published is when a queue's head was last stored, hop the least time from there to the next lock of a bot.
 	published time.Time
 	hop       time.Duration
@@ -54,7 +54,7 @@ func newCounter(endpoint string) (*counter, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 100
 	transport.DisableCompression = true
-	return &counter{counts: map[request]int{}, heads: map[string]int{}, proxy: &httputil.ReverseProxy{
+	return &counter{counts: map[request]int{}, batches: map[string]map[string]bool{}, proxy: &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.Out.Host = r.In.Host
@@ -69,6 +69,7 @@ const noteBytes = 1 << 20
 var (
 	tableName = regexp.MustCompile(`"TableName"\s*:\s*"([^"]+)"`)
 	queueKey  = regexp.MustCompile(`"Key"\s*:\s*\{\s*"event"\s*:\s*\{\s*"S"\s*:\s*"([^"]+)"`)
+	ownerName = regexp.MustCompile(`"owner"\s*:\s*\{\s*"S"\s*:\s*"([^"]+)"`)
 	tableKey  = regexp.MustCompile(`"RequestItems"\s*:\s*\{\s*"([^"]+)"`)
 )
 
@@ -118,8 +119,12 @@ func (c *counter) count(what request, body []byte) {
 	switch {
 	case what.operation == publish:
 		c.published = now
-		if m := queueKey.FindSubmatch(body); m != nil {
-			c.heads[string(m[1])]++
+		queue, owner := queueKey.FindSubmatch(body), ownerName.FindSubmatch(body)
+		if queue != nil && owner != nil {
+			if c.batches[string(owner[1])] == nil {
+				c.batches[string(owner[1])] = map[string]bool{}
+			}
+			c.batches[string(owner[1])][string(queue[1])] = true
 		}
 	case what.operation == lock && !c.published.IsZero():
 		if d := now.Sub(c.published); c.hop == 0 || d < c.hop {
@@ -134,13 +139,14 @@ const (
 	lock    = "UpdateItem (lock)"
 )
 
-// take returns the counts since the last call, the publications by queue, and the least time from a publication to a lock.
-func (c *counter) take() (counts map[request]int, heads map[string]int, hop time.Duration) {
+// take returns what was counted since the last call: requests, the queues that each batch published, and the least time from a
+// publication to a lock.
+func (c *counter) take() (counts map[request]int, batches map[string]map[string]bool, hop time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	counts, heads, hop = c.counts, c.heads, c.hop
-	c.counts, c.heads, c.hop, c.published = map[request]int{}, map[string]int{}, 0, time.Time{}
-	return counts, heads, hop
+	counts, batches, hop = c.counts, c.batches, c.hop
+	c.counts, c.batches, c.hop, c.published = map[request]int{}, map[string]map[string]bool{}, 0, time.Time{}
+	return counts, batches, hop
 }
 
 // quiet returns for how long the bus has sent nothing.

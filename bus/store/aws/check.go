@@ -87,13 +87,13 @@ func (b *Bus) explain(err error) string {
 	case "Forbidden", "403":
 		return "these credentials have no permission; attach the policy of the bus's stack to their role"
 	case "":
-		_, advice := b.advise(err)
+		advice, _ := b.advise(err)
 		if dialing(err) {
 			return advice
 		}
 		return advice + " (" + flat(err.Error()) + ")"
 	}
-	_, advice := b.advise(err)
+	advice, _ := b.advise(err)
 	return advice + " (" + code + ": " + flat(message) + ")"
 }
 

@@ -35,68 +35,68 @@ func (b *Bus) classify(op string, err error) error {
 		}
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s: %w", op, oneLine{err})
+		return fmt.Errorf("%s: %w", op, oneLineError{err})
 	}
-	kind, advice := b.advise(err)
-	return fmt.Errorf("%w: %s: %s (%w)", kind, op, advice, oneLine{err})
+	advice, kind := b.advise(err)
+	return fmt.Errorf("%w: %s: %s (%w)", kind, op, advice, oneLineError{err})
 }
 
-// advise returns the kind of an AWS error and what to do about it.
-func (b *Bus) advise(err error) (error, string) {
+// advise returns what to do about an AWS error, and its kind.
+func (b *Bus) advise(err error) (advice string, kind error) {
 	code, message := apiError(err)
 	switch code {
 	case "":
 		return b.adviseTransport(err)
 	case "ConditionalCheckFailedException", "TransactionConflictException", "PreconditionFailed", "ConditionalRequestConflict":
-		return store.ErrConflict, "another writer was first"
+		return "another writer was first", store.ErrConflict
 	case "NoSuchKey", "NotFound":
-		return store.ErrNotFound, "there is no such object"
+		return "there is no such object", store.ErrNotFound
 	case "ResourceNotFoundException", "TableNotFoundException", "NoSuchBucket":
-		return store.ErrUnavailable, "it is not there; check its name in the bus's configuration and that the bus is deployed in " + b.cfg.Region
+		return "it is not there; check its name in the bus's configuration and that the bus is deployed in " + b.cfg.Region, store.ErrUnavailable
 	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "AuthorizationError", "KMSAccessDeniedException":
-		return store.ErrUnavailable, "these credentials have no permission; attach the policy of the bus's stack to their role"
+		return "these credentials have no permission; attach the policy of the bus's stack to their role", store.ErrUnavailable
 	case "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch",
 		"InvalidAccessKeyId", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "IncompleteSignature":
-		return store.ErrUnavailable, "AWS does not accept the credentials; check them, their account and the region " + b.cfg.Region
+		return "AWS does not accept the credentials; check them, their account and the region " + b.cfg.Region, store.ErrUnavailable
 	case "ExpiredTokenException", "ExpiredToken", "TokenRefreshRequired":
-		return store.ErrUnavailable, "the credentials have expired; renew them"
+		return "the credentials have expired; renew them", store.ErrUnavailable
 	case "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture":
-		return store.ErrUnavailable, "the clock of this machine is wrong; set it"
+		return "the clock of this machine is wrong; set it", store.ErrUnavailable
 	case "ItemCollectionSizeLimitExceededException", "EntityTooLarge", "RequestEntityTooLarge", "RequestTooLargeException",
 		"RequestEntityTooLargeException":
-		return store.ErrTooLarge, "it is over a limit of AWS; split it or put it into a blob"
+		return "it is over a limit of AWS; split it or put it into a blob", store.ErrTooLarge
 	case "ValidationException", "SerializationException", "InvalidArgument", "InvalidArgumentException", "InvalidParameter",
 		"InvalidParameterValueException", "InvalidRequest", "InvalidRange", "KeyTooLongError":
 		if tooLarge(message) {
-			return store.ErrTooLarge, "it is over a limit of AWS; split it or put it into a blob"
+			return "it is over a limit of AWS; split it or put it into a blob", store.ErrTooLarge
 		}
-		return store.ErrInvalid, "AWS refuses the request as it is"
+		return "AWS refuses the request as it is", store.ErrInvalid
 	}
 	switch {
 	case throttled(code):
-		return store.ErrThrottled, "too many requests; wait, or raise its capacity"
+		return "too many requests; wait, or raise its capacity", store.ErrThrottled
 	case status(err) >= 500:
-		return store.ErrUnavailable, "AWS has failed; try again later"
+		return "AWS has failed; try again later", store.ErrUnavailable
 	}
-	return store.ErrUnavailable, "AWS refuses it"
+	return "AWS refuses it", store.ErrUnavailable
 }
 
 // adviseTransport is advise for errors that are no answer of a service.
-func (b *Bus) adviseTransport(err error) (error, string) {
+func (b *Bus) adviseTransport(err error) (advice string, kind error) {
 	where := "AWS in " + b.cfg.Region
 	if b.cfg.BaseEndpoint != nil {
 		where = *b.cfg.BaseEndpoint
 	}
 	if dialing(err) {
-		return store.ErrUnavailable, "cannot reach " + where + "; check the network, the region and the endpoint"
+		return "cannot reach " + where + "; check the network, the region and the endpoint", store.ErrUnavailable
 	}
 	if _, ok := errors.AsType[*noAnswerError](err); ok {
-		return store.ErrUnavailable, where + " does not answer; try again later"
+		return where + " does not answer; try again later", store.ErrUnavailable
 	}
 	if isTransport(err) {
-		return store.ErrUnavailable, "the connection to " + where + " broke; try again later"
+		return "the connection to " + where + " broke; try again later", store.ErrUnavailable
 	}
-	return store.ErrUnavailable, "it cannot be used as it stands; check credentials, region and endpoint"
+	return "it cannot be used as it stands; check credentials, region and endpoint", store.ErrUnavailable
 }
 
 // apiError returns the code and the text of a service's answer, "" if err is none.
@@ -163,14 +163,14 @@ type noAnswerError struct{ err error }
 // Error says what did not come.
 func (e *noAnswerError) Error() string { return "no answer in time" }
 
-// oneLine keeps the text of an error that is shown to people in one line.
-type oneLine struct{ err error }
+// oneLineError keeps the text of an error that is shown to people in one line.
+type oneLineError struct{ err error }
 
 // Error returns the text without line breaks.
-func (e oneLine) Error() string { return strings.Join(strings.Fields(e.err.Error()), " ") }
+func (e oneLineError) Error() string { return strings.Join(strings.Fields(e.err.Error()), " ") }
 
 // Unwrap returns the error itself.
-func (e oneLine) Unwrap() error { return e.err }
+func (e oneLineError) Unwrap() error { return e.err }
 
 // temporary tells whether trying again may help, and whether what was tried may have been done all the same.
 func temporary(err error) (again, lost bool) {

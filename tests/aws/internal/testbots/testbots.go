@@ -115,11 +115,7 @@ func Bots(set string) []bot.Bot {
 
 // All returns the bots that a program must have for every set.
 func All() []bot.Bot {
-	out := Bots(Pipeline)
-	for _, b := range append(Bots(Second), Bots(First)[1]) {
-		out = append(out, b)
-	}
-	return out
+	return append(append(Bots(Pipeline), Bots(Second)...), Bots(First)[1])
 }
 
 // pass returns a bot that copies events from a queue to another.
