@@ -1,13 +1,22 @@
 // Command bench measures the bus and prints each figure beside its target:
 //
-//	scripts/bench              all of it, some two minutes on a quiet machine
+//	scripts/bench              all of it, some minutes on a quiet machine
 //	scripts/bench -quick       the same on less data
-//	scripts/bench -only heap   some of encode, writer, reader, sequencer, end-to-end, latency, heap
+//	scripts/bench -only heap   some of encode, writer, reader, sequencer, end-to-end, latency, heap, node-write-200, node-write-1k,
+//	                           node-read-200, node-read-1k, processor-200, processor-1k
+//	scripts/bench -aws         the deployed bus on an emulator: requests and latency, ours and the original's
 //
 // The first four are ratios of CPU time on one core: what the bus does with events, against bare gzip or gunzip of the same
 // bytes with the same library and level. Steps alternate and the least time of each counts, so that other load on the machine
-// changes little. The rest depends on the machine and its disk. Nothing here fails because of a slow machine: -strict makes
-// the exit code 1 where a target is missed.
+// changes little. Those of node compare with the published Node SDK on the same events in the same run (npm ci --prefix
+// tests/interop/node installs it), and those of processor run the kinesis-processor's program under a Lambda Runtime API. The rest
+// depends on the machine and its disk. Nothing here fails because of a slow machine: -strict makes the exit code 1 where a
+// target is missed.
+//
+// With -aws, a bus and a few bots are deployed with the CDK to the emulator at -endpoint, and removed afterwards, or to one that is
+// started for that on -port and stopped again. A proxy in front of the emulator counts what the bus's clients and functions
+// request, and the functions' logs tell how often they ran. Requests of the original are computed from the same run (see
+// original); -details prints what both are made of. -strict makes the exit code 1 where this bus is not lower in a column.
 package main
 
 import (
