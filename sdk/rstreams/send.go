@@ -97,7 +97,7 @@ func (w *Writer) attempt(call []*batch) (sent []*batch, err error) {
 	if w.o.Path == PathFirehose || w.o.Path == PathFirehoseGzip {
 		return w.toFirehose(call)
 	}
-	records := make([]store.Record, 0, len(call))
+	parcels := make([]parcel, 0, len(call))
 	for i, b := range call {
 		if b.data == nil {
 			if b.data, err = w.record(b); err != nil {
@@ -107,8 +107,13 @@ func (w *Writer) attempt(call []*batch) (sent []*batch, err error) {
 				break // Send what is ready; the failure is met again.
 			}
 		}
-		partition, hash := w.o.Partition.key(b.queue)
-		records = append(records, store.Record{PartitionKey: partition, HashKey: hash, Data: b.data})
+		parcels = append(parcels, parcel{chunks: []*batch{b}, data: b.data})
+	}
+	w.join(parcels)
+	records := make([]store.Record, len(parcels))
+	for i, p := range parcels {
+		partition, hash := w.o.Partition.key(p.chunks[0].queue)
+		records[i] = store.Record{PartitionKey: partition, HashKey: hash, Data: p.data}
 	}
 	acks, err := w.intake.Put(w.ctx, records)
 	if err != nil {
@@ -117,15 +122,17 @@ func (w *Writer) attempt(call []*batch) (sent []*batch, err error) {
 	if len(acks) != len(records) {
 		return nil, fmt.Errorf("%w: the intake acknowledged %d of %d records", store.ErrCorrupt, len(acks), len(records))
 	}
-	for i, b := range call {
+	for i, p := range parcels {
 		if acks[i].Err != nil {
 			if err == nil || permanent(acks[i].Err) {
 				err = acks[i].Err
 			}
 			continue
 		}
-		b.shard, b.sequence = acks[i].Shard, acks[i].Sequence
-		sent = append(sent, b)
+		for _, b := range p.chunks {
+			b.shard, b.sequence = acks[i].Shard, acks[i].Sequence
+			sent = append(sent, b)
+		}
 	}
 	return sent, err
 }
@@ -135,12 +142,16 @@ func (w *Writer) settle(sent []*batch) {
 	if len(sent) == 0 {
 		return
 	}
+	durable := make(map[*batch]bool, len(sent))
+	for _, b := range sent {
+		durable[b] = true
+	}
 	w.mu.Lock()
 	kept := w.ready[:0]
-	next := 0
-	for _, b := range w.ready { // sent is in the order of ready.
-		if next < len(sent) && b == sent[next] {
-			next++
+	sent = sent[:0]
+	for _, b := range w.ready {
+		if durable[b] {
+			sent = append(sent, b) // in the order in which they were sealed
 			w.bytes -= b.held
 			w.events -= b.events
 			continue

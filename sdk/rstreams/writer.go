@@ -29,10 +29,13 @@ type Writer struct {
 	mu   sync.Mutex
 	open map[string]*batch // chunks that still grow, by queue
 	// last is the chunk of the newest event, which named its queue raw: most events go where the one before went.
-	last    *batch
-	raw     string
-	ready   []*batch // sealed, in order; those being sent are among them
-	bytes   int      // held for what is not acknowledged
+	last  *batch
+	raw   string
+	ready []*batch // sealed, in order; those being sent are among them
+	// joins tells that chunks of a queue that wait together travel in one record, as far as they fit. Where the program chose the
+	// bounds of a chunk, it chose those of a record.
+	joins   bool
+	bytes   int // held for what is not acknowledged
 	events  int
 	space   chan struct{} // closed when space was freed; nil while nobody waits
 	sending bool

@@ -174,6 +174,7 @@ func (w *Writer) resolve() error {
 	w.limits = w.intake.Limits()
 	w.plain = w.limits.Plain
 	setDefault(&o.MaxEventBytes, defaultMaxEvent)
+	w.joins = o.Path == PathIntake && !w.plain && o.Chunk.Records == 0 && o.Chunk.Bytes == 0
 	setDefault(&o.Chunk.Records, defaultChunkRecords)
 	setDefault(&o.Chunk.Bytes, defaultChunkBytes)
 	if o.Path == PathBlobs {

@@ -147,7 +147,7 @@ func TestRequestsOfATriggeredRun(t *testing.T) {
 	if r, err := o.Moved(t.Context(), heads); err != nil || r.Requested != bots {
 		t.Errorf("%+v, %v", r, err)
 	}
-	want("events for 5 running bots", "GetItem 6, UpdateItem 5")
+	want("events for 5 running bots", "BatchGetItem 1, UpdateItem 5")
 
 	var changes []dispatch.RowChange
 	for i := range bots {
