@@ -1,7 +1,6 @@
 package rstreams_test
 
 import (
-	"fmt"
 	"reflect"
 	"sync"
 	"testing"
@@ -50,8 +49,9 @@ func TestWritesThatComeDuringACallShareTheNext(t *testing.T) {
 		s.block <- struct{}{}
 		s.block <- struct{}{}
 		writes.Wait()
+		synctest.Wait() // OnAck comes after the acknowledgement itself.
 		if want := []int{1, 4, 1}; !reflect.DeepEqual(sent, want) {
-			t.Error(fmt.Sprintf("calls of %v events, want %v", sent, want))
+			t.Errorf("calls of %v events, want %v", sent, want)
 		}
 	})
 }
