@@ -101,7 +101,7 @@ func (w *Writer) attempt(call []*batch) (sent []*batch, err error) {
 	for i, b := range call {
 		if b.data == nil {
 			if b.data, err = w.record(b); err != nil {
-				if call = call[:i]; i == 0 {
+				if i == 0 {
 					return nil, err
 				}
 				break // Send what is ready; the failure is met again.

@@ -83,7 +83,7 @@ var mutants = []mutant{
 	},
 	{
 		"8 leftovers are removed", "chunks of a crashed attempt stay", "bus/sequencer/publish.go",
-		`if u.grant.Dirty {`, `if false {`,
+		`if u.grant.Dirty || pub.lost[u.queue] {`, `if false {`,
 	},
 	{
 		"9 bad input is quarantined", "a bad line fails its batch", "bus/sequencer/decode.go",
@@ -94,8 +94,8 @@ var mutants = []mutant{
 		"return d.dead(deadletter.ReasonEvent, err, raw)\n\t}\n\tif st == nil {", "return nil\n\t}\n\tif st == nil {",
 	},
 	{
-		"10 every move of a head triggers", "a bot is asked for the first head of a queue only", "bus/dispatch/work.go",
-		`if q.Head > j.row.Requested[ref] {`, `if j.row.Requested[ref] == "" {`,
+		"10 every move of a head triggers", "a bot is asked for the first head of a queue only", "bus/dispatch/steps.go",
+		`if head.ID <= row.Requested[ref] {`, `if row.Requested[ref] != "" {`,
 	},
 	{
 		"10 dead runs are found", "a run that died holds its lock for ever", "bus/dispatch/decide.go",
