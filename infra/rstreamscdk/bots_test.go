@@ -278,9 +278,6 @@ func TestStacksThatCannotReachABusSaySo(t *testing.T) {
 
 // The same source must give the same bytes wherever and whenever it is built, or every deployment would replace every function.
 func TestBuildsAreReproducible(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds a program twice")
-	}
 	ctx, entry := context.Background(), module+"/infra/rstreamscdk/testdata/hello"
 	sum := func() [32]byte {
 		dir := t.TempDir()

@@ -125,12 +125,9 @@ func openProcess(ctx context.Context, dir string) (store.Store, func() error, er
 	return bus.Store(), func() error { return bus.Close(context.WithoutCancel(ctx)) }, nil
 }
 
-// Processes that share a bus race and are killed in the middle of their work. That takes one minute on MiniStack and six on
-// LocalStack, where -short leaves it out.
+// Processes that share a bus race and are killed in the middle of their work. That takes one minute on MiniStack and some five on
+// LocalStack.
 func TestProcessesShareOneBus(t *testing.T) {
-	if testing.Short() {
-		t.Skip("several processes on an emulator take minutes: run without -short")
-	}
 	endpoint := awstest.Endpoint(t)
 	ledger := filepath.Join(t.TempDir(), "ledger")
 	t.Setenv(ledgerVariable, ledger)
