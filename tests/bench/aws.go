@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
@@ -80,6 +81,9 @@ func measureAWS(ctx context.Context, out io.Writer, o awsOptions) (worse int, er
 			err = errors.Join(err, stopErr)
 		}()
 	}
+	if err := answers(ctx, endpoint); err != nil {
+		return 0, err
+	}
 	count, err := newCounter(endpoint)
 	if err != nil {
 		return 0, err
@@ -113,6 +117,21 @@ type awsBench struct {
 	// bus is behind the counter; beside is for what the benchmark itself wants to know.
 	bus, beside *rstreams.Bus
 	backends    []*awsbus.Bus
+}
+
+// answers tells whether anything is there at endpoint.
+func answers(ctx context.Context, endpoint string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
+	if err != nil {
+		return fmt.Errorf("-endpoint %s: use an address such as http://127.0.0.1:4566", endpoint)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("nothing answers at %s; scripts/localstack up starts an emulator, and without -endpoint one is started here", endpoint)
+	}
+	return resp.Body.Close()
 }
 
 func (b *awsBench) deploy(ctx context.Context, endpoint, proxy string) error {

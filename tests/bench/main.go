@@ -165,7 +165,11 @@ func measure(ctx context.Context, out *os.File, s size, only string) (missed int
 		_, _ = fmt.Fprintf(w, "%s\t"+f.format+"\t%s\t%s\n", f.name, f.measured, f.verdict(), f.note)
 	}
 	for name := range wanted {
-		return missed, fmt.Errorf("there is no benchmark %q", name)
+		var names []string
+		for _, b := range benchmarks() {
+			names = append(names, b.name)
+		}
+		return missed, fmt.Errorf("there is no benchmark %q; there are %s", name, strings.Join(names, ", "))
 	}
 	return missed, w.Flush()
 }
