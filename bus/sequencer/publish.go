@@ -69,8 +69,7 @@ func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (
 	for i, queue := range pub.pending {
 		units[i].queue = queue
 	}
-	err = each(ctx, parallel, refs(units), func(ctx context.Context, u *unit) error { return pub.claim(ctx, st, u) })
-	if err != nil {
+	if err := pub.claimAll(ctx, st, units, parallel); err != nil {
 		return 0, err
 	}
 	var held []string
@@ -171,10 +170,32 @@ func (pub *publication) release(ctx context.Context, st store.Store, units []uni
 	}
 }
 
-// claim claims a unit's queue, or notes for how long it is held.
-func (pub *publication) claim(ctx context.Context, st store.Store, u *unit) error {
-	u.open = true
-	err := pub.claimFor(ctx, st, u, pub.seq.cfg.Lease)
+// claimAll claims the queues of all units.
+func (pub *publication) claimAll(ctx context.Context, st store.Store, units []unit, parallel int) error {
+	if st.ClaimAll == nil || len(units) == 1 {
+		return each(ctx, parallel, refs(units), func(ctx context.Context, u *unit) error {
+			u.open = true
+			return pub.granted(u, pub.claimFor(ctx, st, u, pub.seq.cfg.Lease))
+		})
+	}
+	claims := make([]store.Claim, len(units))
+	for i := range units {
+		units[i].open = true
+		claims[i] = pub.claim(units[i].queue, pub.seq.cfg.Lease)
+	}
+	var first error
+	for i, c := range st.ClaimAll(ctx, claims) {
+		u := &units[i]
+		u.grant = c.Grant
+		if err := pub.granted(u, claimError(u.queue, c.Err)); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// granted looks at the outcome of a unit's claim: it notes for how long the queue is held by others.
+func (pub *publication) granted(u *unit, err error) error {
 	var leased *store.LeasedError
 	if errors.As(err, &leased) {
 		u.open = false
@@ -188,7 +209,8 @@ func (pub *publication) claim(ctx context.Context, st store.Store, u *unit) erro
 	return err
 }
 
-func (pub *publication) claimFor(ctx context.Context, st store.Store, u *unit, lease time.Duration) error {
+// claim returns the claim of a queue.
+func (pub *publication) claim(queue string, lease time.Duration) store.Claim {
 	cfg, g := &pub.seq.cfg, pub.p.group
 	owner := cfg.Owner
 	if owner == "" {
@@ -197,13 +219,21 @@ func (pub *publication) claimFor(ctx context.Context, st store.Store, u *unit, l
 	if cfg.OwnPerBatch {
 		owner += ":" + pub.p.batch.Records[0].Sequence
 	}
-	var err error
-	u.grant, err = st.Queues.Claim(ctx, store.Claim{
-		Queue: u.queue, Owner: owner, Shard: g.shard, First: g.of(u.queue)[0].first,
+	return store.Claim{
+		Queue: queue, Owner: owner, Shard: g.shard, First: g.of(queue)[0].first,
 		Arrival: g.latest, Now: cfg.Now().UnixMilli(), Lease: lease.Milliseconds(),
-	})
+	}
+}
+
+func (pub *publication) claimFor(ctx context.Context, st store.Store, u *unit, lease time.Duration) error {
+	var err error
+	u.grant, err = st.Queues.Claim(ctx, pub.claim(u.queue, lease))
+	return claimError(u.queue, err)
+}
+
+func claimError(queue string, err error) error {
 	if err != nil {
-		return fmt.Errorf("sequencer: claim of queue %s: %w", u.queue, err)
+		return fmt.Errorf("sequencer: claim of queue %s: %w", queue, err)
 	}
 	return nil
 }

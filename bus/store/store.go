@@ -41,6 +41,16 @@ type Store struct {
 	// Look reads several rows with one request, each as fresh as its own Get would be. It is nil where a request for each costs
 	// no more, and callers must be correct without it.
 	Look func(ctx context.Context, keys Keys) (Rows, error)
+	// ClaimAll claims different queues with fewer requests than Queues.Claim needs, each as that does: a claim that fails harms
+	// no other. It returns what became of each, in order. It is nil where a call for each costs no more, and callers must be
+	// correct without it.
+	ClaimAll func(ctx context.Context, claims []Claim) []Claimed
+}
+
+// Claimed is what became of a claim: a grant, or the error of Queues.Claim.
+type Claimed struct {
+	Grant Grant
+	Err   error
 }
 
 // MaxKeys is how many rows one Look may ask for, of all kinds together.

@@ -8,8 +8,8 @@ func (p place) sequenceGrants() []grant {
 	r := p.resources
 	return append([]grant{
 		allow("PublishChunks", []string{p.table(r.LeoStream)}, "dynamodb:BatchWriteItem", "dynamodb:Query"),
-		allow("MoveHeads", []string{p.table(r.LeoEvent)}, "dynamodb:GetItem", "dynamodb:UpdateItem"),
-		allow("CountWrites", []string{p.table(r.LeoCron)}, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+		allow("MoveHeads", []string{p.table(r.LeoEvent)}, "dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:PartiQLUpdate"),
+		allow("CountWrites", []string{p.table(r.LeoCron)}, "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:PartiQLUpdate"),
 		allow("RememberBatches", []string{p.table(r.LeoSettings)}, "dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
 		allow("ReadObjects", []string{p.objects("bus/*"), p.objects("files/*")}, "s3:GetObject"),
 		allow("WriteObjects", []string{p.objects("bus/*"), p.objects("files/*")}, "s3:PutObject", "s3:AbortMultipartUpload"),

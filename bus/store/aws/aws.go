@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -51,6 +52,8 @@ type Bus struct {
 	dynamo  func() *dynamodb.Client
 	store   func() store.Store
 	invoker func() store.Invoker
+	// apartUntil is until when, in ms, rows are not written together; see writeTogether.
+	apartUntil atomic.Int64
 }
 
 // Open prepares the clients of a bus. It sends no request to the bus: Check does.
@@ -98,10 +101,11 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		return dynamodb.NewFromConfig(b.cfg, func(o *dynamodb.Options) { o.Retryer = once })
 	})
 	b.store = sync.OnceValue(func() store.Store {
+		queues := newQueues(b)
 		return store.Store{
-			Chunks: newChunks(b), Queues: newQueues(b), Bots: newBots(b), Settings: newSettings(b), Systems: newSystems(b),
+			Chunks: newChunks(b), Queues: queues, Bots: newBots(b), Settings: newSettings(b), Systems: newSystems(b),
 			Blobs: newBlobs(b), Feed: newFeed(b), Intake: newIntake(b), Firehose: newFirehose(b),
-			Look: b.look,
+			Look: b.look, ClaimAll: queues.claimAll,
 		}
 	})
 	b.invoker = sync.OnceValue(func() store.Invoker { return newInvoker(b) })

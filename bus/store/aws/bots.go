@@ -172,21 +172,41 @@ func (b bots) Produced(ctx context.Context, list []store.Produced) error {
 			refs[p.Ref] = p
 		}
 	}
+	type part struct {
+		bot   string
+		refs  []string
+		joint *jointWrite
+	}
+	var parts []part
+	var writes []*jointWrite
+	for id, refs := range byBot {
+		of := slices.Collect(slices.Chunk(slices.Sorted(maps.Keys(refs)), maxPaths))
+		for _, some := range of {
+			p := part{bot: id, refs: some}
+			if len(of) == 1 { // No row can be written twice in one request.
+				p.joint = &jointWrite{id: id, u: newerUpdate(some, refs)}
+				writes = append(writes, p.joint)
+			}
+			parts = append(parts, p)
+		}
+	}
+	b.table.writeTogether(ctx, writes)
 	var g errgroup.Group
 	g.SetLimit(producedParallel)
 	var mu sync.Mutex
 	failed := map[string]error{}
-	for id, refs := range byBot {
-		for part := range slices.Chunk(slices.Sorted(maps.Keys(refs)), maxPaths) {
-			g.Go(func() error {
-				if err := b.produced(ctx, id, part, refs); err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					failed[id] = err
-				}
-				return nil
-			})
+	for _, p := range parts {
+		if w := p.joint; w != nil && (w.done || w.failed && w.seen == nil) {
+			continue // Unknown bots have no statistics (C45).
 		}
+		g.Go(func() error {
+			if err := b.produced(ctx, p.bot, p.refs, byBot[p.bot]); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed[p.bot] = err
+			}
+			return nil
+		})
 	}
 	_ = g.Wait() // Failures are in failed: one bot's must not keep the others from being written.
 	if ctx.Err() != nil {
@@ -200,33 +220,49 @@ func (b bots) Produced(ctx context.Context, list []store.Produced) error {
 
 func (b bots) produced(ctx context.Context, id string, refs []string, from map[string]store.Produced) error {
 	return b.table.change(ctx, id, func(seen *sight) (*update, error) {
-		u := newUpdate()
-		u.orAbsent = true
-		u.exists("id")
-		var row store.Bot
-		if seen != nil {
-			if seen.item == nil {
-				return nil, nil // Unknown bots have no statistics (C45).
-			}
-			row = decodeBot(seen.item)
+		if seen != nil && seen.item == nil {
+			return nil, nil // Unknown bots have no statistics (C45).
 		}
-		for _, r := range refs {
-			at := []string{"checkpoints", "write", r}
-			position := append(slices.Clone(at), "checkpoint")
-			p := from[r]
-			if seen == nil {
-				u.set(checkpointValue(p.Checkpoint), at...)
-				u.unlessAbove("<=", u.v(str(p.Position)), position...)
-			} else if rules.Produced(&row, p) {
-				u.set(checkpointValue(p.Checkpoint), at...)
-				u.asIn(seen.item, position...)
-			}
-		}
-		if len(u.sets) == 0 {
-			return nil, nil
-		}
-		return u, nil
+		return producedUpdate(refs, from, seen), nil
 	})
+}
+
+// newerUpdate writes statistics over older ones, as they nearly always are.
+func newerUpdate(refs []string, from map[string]store.Produced) *update {
+	u := newUpdate()
+	for _, r := range refs {
+		at := []string{"checkpoints", "write", r}
+		u.set(checkpointValue(from[r].Checkpoint), at...)
+		u.when(u.p(append(at, "checkpoint")...) + "<=" + u.v(str(from[r].Position)))
+	}
+	return u
+}
+
+// producedUpdate writes statistics to the row that was seen; without one, each is conditional on being newer. nil means that none is.
+func producedUpdate(refs []string, from map[string]store.Produced, seen *sight) *update {
+	u := newUpdate()
+	u.orAbsent = true
+	u.exists("id")
+	var row store.Bot
+	if seen != nil {
+		row = decodeBot(seen.item)
+	}
+	for _, r := range refs {
+		at := []string{"checkpoints", "write", r}
+		position := append(slices.Clone(at), "checkpoint")
+		p := from[r]
+		if seen == nil {
+			u.set(checkpointValue(p.Checkpoint), at...)
+			u.unlessAbove("<=", u.v(str(p.Position)), position...)
+		} else if rules.Produced(&row, p) {
+			u.set(checkpointValue(p.Checkpoint), at...)
+			u.asIn(seen.item, position...)
+		}
+	}
+	if len(u.sets) == 0 {
+		return nil
+	}
+	return u
 }
 
 // Request implements store.Bots.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/rstreams-go/rstreams/bus/store"
 )
 
@@ -31,7 +33,7 @@ type queueRow struct {
 	lost bool
 }
 
-func newQueues(b *Bus) store.Queues {
+func newQueues(b *Bus) *queues {
 	t := table{bus: b, name: b.o.Resources.LeoEvent, part: "LeoEvent", key: "event"}
 	return &queues{table: t, rows: map[string]queueRow{}, listing: &listing[store.Queue]{
 		table: t, key: func(q store.Queue) string { return q.Name },
@@ -70,24 +72,74 @@ func (q *queues) List(ctx context.Context, after string, limit int) ([]store.Que
 func (q *queues) Claim(ctx context.Context, c store.Claim) (store.Grant, error) {
 	var grant store.Grant
 	var next store.Queue
-	err := q.change(ctx, c.Queue, func(row queueRow) (*update, error) {
-		var err error
-		if next, grant, err = row.Claim(c); err != nil {
-			return nil, err
-		}
-		u := newUpdate()
-		u.set(sequencingValue(next.Sequencing), "sequencing")
-		u.mark("sequencing")
-		if row.head == nil {
-			u.set(str(noHead), "max_eid")
-			u.set(num(formatVersion), "v")
-		}
-		return u, nil
+	err := q.change(ctx, c.Queue, func(row queueRow) (u *update, err error) {
+		u, next, grant, err = row.claim(c)
+		return u, err
 	}, &next)
 	if err != nil {
 		return store.Grant{}, err
 	}
 	return grant, nil
+}
+
+// claim returns what a claim writes, and the row and the grant that come of it.
+func (row queueRow) claim(c store.Claim) (u *update, next store.Queue, grant store.Grant, err error) {
+	if next, grant, err = row.Claim(c); err != nil {
+		return nil, next, grant, err
+	}
+	u = newUpdate()
+	u.set(sequencingValue(next.Sequencing), "sequencing")
+	u.mark("sequencing")
+	if row.head == nil {
+		u.set(str(noHead), "max_eid")
+		u.set(num(formatVersion), "v")
+	}
+	return u, next, grant, nil
+}
+
+// claimParallel is how many queues claimAll claims at once that do not share a request.
+const claimParallel = 16
+
+// claimAll implements store.Store's ClaimAll. Queues whose rows this process remembers share a request. A claim that fails there is
+// made again by itself: so is one whose answer is lost, and which therefore may take place twice, as any claim may.
+func (q *queues) claimAll(ctx context.Context, claims []store.Claim) []store.Claimed {
+	out := make([]store.Claimed, len(claims))
+	next := make([]store.Queue, len(claims))
+	joint := make([]*jointWrite, len(claims))
+	var writes []*jointWrite
+	for i, c := range claims {
+		row, ok := q.recall(c.Queue)
+		if !ok {
+			continue
+		}
+		u, after, grant, err := row.claim(c)
+		if err != nil {
+			continue // The memory may be wrong.
+		}
+		row.unchanged(u)
+		joint[i] = &jointWrite{id: c.Queue, u: u}
+		writes = append(writes, joint[i])
+		next[i], out[i].Grant = after, grant
+	}
+	q.table.writeTogether(ctx, writes)
+	var g errgroup.Group
+	g.SetLimit(claimParallel)
+	for i, c := range claims {
+		w := joint[i]
+		if w != nil && w.done {
+			q.remember(c.Queue, next[i], w.u)
+			continue
+		}
+		if w != nil && w.failed {
+			q.learn(c.Queue, w.seen)
+		}
+		g.Go(func() error {
+			out[i].Grant, out[i].Err = q.Claim(ctx, c)
+			return nil
+		})
+	}
+	_ = g.Wait() // Each claim has its own error.
+	return out
 }
 
 // Advance implements store.Queues.
@@ -151,9 +203,7 @@ func (q *queues) change(ctx context.Context, queue string, rule func(row queueRo
 		if err != nil || u == nil {
 			return nil, err
 		}
-		u.is(row.head, "max_eid")
-		u.is(row.fence, "sequencing", "fence")
-		u.is(row.open, "sequencing", "open")
+		row.unchanged(u)
 		wrote = u
 		return u, nil
 	})
@@ -163,6 +213,13 @@ func (q *queues) change(ctx context.Context, queue string, rule func(row queueRo
 	}
 	q.remember(queue, *next, wrote)
 	return nil
+}
+
+// unchanged adds to u that the row is still as it was seen.
+func (row queueRow) unchanged(u *update) {
+	u.is(row.head, "max_eid")
+	u.is(row.fence, "sequencing", "fence")
+	u.is(row.open, "sequencing", "open")
 }
 
 // newQueueRow returns the row of an item, a new one for nil.
@@ -207,6 +264,18 @@ func (q *queues) remember(queue string, row store.Queue, wrote *update) {
 		}
 	}
 	q.rows[queue] = queueRow{Queue: row, head: str(head), fence: num(row.Sequencing.Fence), open: boolean(row.Sequencing.Open)}
+}
+
+// learn keeps a row that was read.
+func (q *queues) learn(queue string, it item) {
+	row, err := newQueueRow(queue, it)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if it == nil || err != nil {
+		delete(q.rows, queue)
+		return
+	}
+	q.rows[queue] = row
 }
 
 func (q *queues) forget(queue string) {
