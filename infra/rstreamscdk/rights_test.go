@@ -97,6 +97,7 @@ func (r *recorder) dynamo(op string, body []byte) []asked {
 		KeyConditionExpression    string
 		ExpressionAttributeValues map[string]struct{ S string }
 		RequestItems              map[string]json.RawMessage
+		Statements                []struct{ Statement string }
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
 		return []asked{{action: "dynamodb:" + op, on: err.Error()}}
@@ -123,10 +124,18 @@ func (r *recorder) dynamo(op string, body []byte) []asked {
 	if m := regexp.MustCompile(`[#\w]+ ?= ?(:\w+)`).FindStringSubmatch(in.KeyConditionExpression); m != nil {
 		a.keys = append(a.keys, in.ExpressionAttributeValues[m[1]].S)
 	}
+	var out []asked
+	for _, s := range in.Statements {
+		verb, rest, _ := strings.Cut(s.Statement, ` "`)
+		table, _, _ := strings.Cut(rest, `"`)
+		out = append(out, asked{action: "dynamodb:PartiQL" + verb[:1] + strings.ToLower(verb[1:]), on: on(table)})
+	}
+	if out != nil {
+		return out
+	}
 	if in.RequestItems == nil {
 		return []asked{a}
 	}
-	var out []asked
 	for table, text := range in.RequestItems {
 		a := asked{action: a.action, on: on(table)}
 		var reads struct {
@@ -412,7 +421,7 @@ func TestEveryFunctionMayDoWhatItDoes(t *testing.T) {
 	e.as(orders, "Botsordersmail", work, botWork("orders-mail", "orders.priced", "mails"))
 	e.as("rstreams-prod", "BusReplicatorRole", work, botWork("copier", "other", "copies"))
 
-	e.as(dev, "BusKinesisProcessorRole", []string{"s3:GetObject", "s3:PutObject", "dynamodb:BatchWriteItem"}, func(t *testing.T, _ *awsbus.Bus, st store.Store) {
+	e.as(dev, "BusKinesisProcessorRole", []string{"s3:GetObject", "s3:PutObject", "dynamodb:BatchWriteItem", "dynamodb:PartiQLUpdate"}, func(t *testing.T, _ *awsbus.Bus, st store.Store) {
 		// All that the bots above wrote, and what cannot be an event.
 		noise := make([]byte, 400_000)
 		_, _ = rand.Read(noise) // It never fails.

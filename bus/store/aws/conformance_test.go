@@ -75,7 +75,7 @@ func (l *lossy) RoundTrip(r *http.Request) (*http.Response, error) {
 	l.counts[op]++
 	lose := false
 	switch op {
-	case "UpdateItem", "BatchWriteItem", "DeleteItem":
+	case "UpdateItem", "BatchWriteItem", "BatchExecuteStatement", "DeleteItem":
 		l.writes++
 		lose = l.writes%l.every == 0
 	}

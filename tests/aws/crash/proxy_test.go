@@ -63,7 +63,7 @@ func operation(r *http.Request) (name string, write bool) {
 	if target := r.Header.Get("X-Amz-Target"); target != "" {
 		_, name, _ = strings.Cut(target, ".")
 		switch name {
-		case "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems":
+		case "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "BatchExecuteStatement", "TransactWriteItems":
 			write = true
 		}
 		return "DynamoDB " + name, write

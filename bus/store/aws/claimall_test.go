@@ -1,0 +1,70 @@
+package aws_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rstreams-go/rstreams/bus/store"
+	"github.com/rstreams-go/rstreams/bus/store/aws/awstest"
+	"github.com/rstreams-go/rstreams/bus/store/memory"
+)
+
+// Two processes claim and publish queues, many with one call, and what each is told is what the memory store tells them about
+// claims made one by one: of new queues, of those that the other process has written since, holds or has published to.
+func TestQueuesClaimedTogetherAreClaimedAsEachAlone(t *testing.T) {
+	o := awstest.New(t)
+	processes := []store.Store{awstest.OpenWith(t, *o).Store(), awstest.OpenWith(t, *o).Store()}
+	model := memory.New(memory.Options{})
+	rng := rand.New(rand.NewPCG(1, 2))
+	now := int64(1704164645678)
+	for round := range 40 {
+		now += 500
+		who := rng.IntN(2)
+		st, owner := processes[who], fmt.Sprint("owner", who)
+		var claims []store.Claim
+		for q := range 60 {
+			if rng.IntN(3) > 0 && q < 10+2*round {
+				claims = append(claims, store.Claim{
+					Queue: fmt.Sprintf("queue/%02d", q), Owner: owner, Shard: owner, First: fmt.Sprint(round), Arrival: now, Now: now, Lease: 1200,
+				})
+			}
+		}
+		for i, got := range st.ClaimAll(t.Context(), claims) {
+			want, err := model.Queues.Claim(t.Context(), claims[i])
+			if got.Grant != want || fmt.Sprint(got.Err) != fmt.Sprint(err) {
+				t.Fatalf("round %d, %s: got %+v, want %+v, %v", round, claims[i].Queue, got, want, err)
+			}
+			if err != nil || rng.IntN(4) == 0 {
+				if err != nil && !errors.Is(err, store.ErrConflict) {
+					t.Fatal(err)
+				}
+				continue
+			}
+			a := store.Advance{
+				Queue: claims[i].Queue, Fence: want.Fence, Head: fmt.Sprintf("z/2024/01/02/03/04/%d-0000000", want.Base), Shard: owner,
+				Through: claims[i].First, Now: now,
+			}
+			if rng.IntN(4) == 0 {
+				a.Head = ""
+			}
+			if got, want := st.Queues.Advance(t.Context(), a), model.Queues.Advance(t.Context(), a); got != nil || want != nil {
+				t.Fatal(got, want)
+			}
+		}
+	}
+	want, err := model.Queues.List(t.Context(), "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := processes[0].Queues.List(t.Context(), "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("the rows differ (-alone +together):\n%s", d)
+	}
+}
