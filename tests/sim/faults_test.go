@@ -36,8 +36,19 @@ func (c *connection) store(atomic bool) store.Store {
 	}
 	if atomic {
 		s.Atomic = c.atomic
+	} else if c.p.w.plan.together && c.after == nil {
+		s.ClaimAll = c.claimAll
 	}
 	return s
+}
+
+// claimAll is the store's ClaimAll: each claim has a fate of its own.
+func (c *connection) claimAll(ctx context.Context, claims []store.Claim) []store.Claimed {
+	out := make([]store.Claimed, len(claims))
+	for i, cl := range claims {
+		out[i].Grant, out[i].Err = queues{c}.Claim(ctx, cl)
+	}
+	return out
 }
 
 // outcome is what was drawn for a call.

@@ -34,6 +34,8 @@ type plan struct {
 	sticky float64
 	// atomic gives the sequencer the store's transactions, as the embedded bus does; otherwise it has none, as on AWS.
 	atomic bool
+	// together lets a sequencer without transactions claim several queues with one call.
+	together bool
 	// direct means that writers call the sequencer themselves, as the embedded bus does. Otherwise they write to a stream.
 	direct bool
 
@@ -147,6 +149,7 @@ func derive(seed uint64) plan {
 	if !p.atomic && coin(0.4) {
 		p.owners, p.overlap = true, coin(0.5)
 	}
+	p.together = !p.atomic && coin(0.5)
 	return p
 }
 
@@ -156,6 +159,7 @@ var reductions = []struct {
 	apply func(*plan)
 }{
 	{"nodispatch", func(p *plan) { p.dispatchers, p.triggered = 0, 0 }},
+	{"notogether", func(p *plan) { p.together = false }},
 	{"oneowner", func(p *plan) { p.owners, p.overlap = false, false }},
 	{"nobots", func(p *plan) { p.bots = 0 }},
 	{"noreaders", func(p *plan) { p.readers = 0 }},
