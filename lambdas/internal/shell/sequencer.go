@@ -53,7 +53,7 @@ func (e *Env) Sequencer() (sequencer.Config, error) {
 		return sequencer.Config{}, err
 	}
 	cfg := sequencer.Config{
-		TTL: ttl, Lease: lease, GroupBytes: e.groupBytes(), Logger: e.Logger, Bucket: e.Bus.Resources().LeoS3, Prefixes: objectPrefixes(), CheckBlobs: true,
+		TTL: ttl, Lease: lease, ChunkBytes: chunkBytes, GroupBytes: e.groupBytes(), Logger: e.Logger, Bucket: e.Bus.Resources().LeoS3, Prefixes: objectPrefixes(), CheckBlobs: true,
 		SkipBots: list(e.Getenv(EnvSkipBots)),
 	}
 	for _, queue := range list(e.Getenv(EnvSkipEvents)) {
@@ -64,6 +64,10 @@ func (e *Env) Sequencer() (sequencer.Config, error) {
 
 // objectPrefixes are where the objects of events are: bots and the bus's functions may read these and no others.
 func objectPrefixes() []string { return []string{"bus/", "files/"} }
+
+// chunkBytes is where chunks end: text that cannot be compressed at all still fits in an item then, and a BatchWriteItem, of 25 items
+// at most, brings as much as it can. The original's are half of that.
+const chunkBytes = 380_000
 
 // groupBytes is how much text is published at once: an eighth of the function's memory. Each group costs a claim and a head for
 // each of its queues. 0, the sequencer's own default, outside of Lambda.
