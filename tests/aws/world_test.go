@@ -79,6 +79,7 @@ func TestDeployedBus(t *testing.T) {
 			{"two stages share no names", false, w.testTwoStages},
 			{"the demonstration runs", true, w.testDemo},
 			{"what is missing is said in one line", false, w.testBadInput},
+			{"what is not permitted is refused", false, w.testRights},
 		} {
 			if !p.core && !everything {
 				continue

@@ -22,18 +22,22 @@ import (
 	"github.com/rstreams-go/rstreams/lambdas/internal/shell"
 )
 
-// requests counts what is sent, by operation.
+// requests counts what is sent and answered, by operation. What an emulator leaves without an answer is sent again.
 type requests struct {
 	mu sync.Mutex
 	n  map[string]int
 }
 
 func (r *requests) RoundTrip(req *http.Request) (*http.Response, error) {
+	out, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil || out.StatusCode >= http.StatusInternalServerError {
+		return out, err
+	}
 	op := req.Header.Get("X-Amz-Target")
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.n[op[strings.LastIndexByte(op, '.')+1:]]++
-	r.mu.Unlock()
-	return http.DefaultTransport.RoundTrip(req)
+	return out, nil
 }
 
 func (r *requests) take() string {
