@@ -143,5 +143,6 @@ func TestProcessesShareOneBus(t *testing.T) {
 			}
 		}
 	})
-	storetest.RunProcesses(t, openProcess)
+	// An emulator on a loaded machine was seen to leave one of some ten thousand requests without an answer.
+	storetest.RunProcesses(t, openProcess, 2)
 }

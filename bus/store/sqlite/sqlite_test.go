@@ -28,7 +28,7 @@ func TestTheEmbeddedStoreKeepsThePromisesOfThePorts(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { return open(t, t.TempDir(), sqlite.Options{}).Store() })
 }
 
-func TestProcessesShareOneDirectory(t *testing.T) { storetest.RunProcesses(t, openProcess) }
+func TestProcessesShareOneDirectory(t *testing.T) { storetest.RunProcesses(t, openProcess, 0) }
 
 func open(t testing.TB, dir string, o sqlite.Options) *sqlite.DB {
 	t.Helper()

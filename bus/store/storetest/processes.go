@@ -171,7 +171,10 @@ func race[T any](t *testing.T, role, dir string, n, rounds int) [][]T {
 
 // RunProcesses is the part of the suite for storage that several processes share: they race on one directory, and are
 // killed in the middle of their work. TestMain must call ProcessMain with the same open.
-func RunProcesses(t *testing.T, open OpenFunc) {
+//
+// unknown is how many writes of a test may take effect although their callers are told of a conflict: where answers get lost on
+// their way and others go on from such a write, nobody can tell what became of it. It is 0 for storage without a network.
+func RunProcesses(t *testing.T, open OpenFunc, unknown int) {
 	const n = 3
 	here := func(t *testing.T, dir string) store.Store {
 		t.Helper()
@@ -196,22 +199,18 @@ func RunProcesses(t *testing.T, open OpenFunc) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := b.Read["queue:q"].Records; got != n*60 || len(won) != n*60 || len(slices.Compact(won)) != n*60 {
-			t.Errorf("%d checkpoints were acknowledged, %d of them different, the last stored is number %d",
-				len(won), len(slices.Compact(won)), got)
+		got, acknowledged := int(b.Read["queue:q"].Records), len(won)
+		if won = slices.Compact(won); acknowledged != n*60 || len(won) != n*60 || got < n*60 || got > n*60+unknown || won[n*60-1] > int64(got) {
+			t.Errorf("%d checkpoints were acknowledged, %d of them different, the last stored is number %d", acknowledged, len(won), got)
 		}
 	})
 	t.Run("a bot is locked once for each state of its row", func(t *testing.T) {
 		dir := newDir(t)
 		tokens := slices.Concat(race[int64](t, "lock", dir, n, 100)...)
 		slices.Sort(tokens)
-		for i, token := range tokens {
-			if token != int64(i+1) {
-				t.Fatalf("token %d was given out twice or never: %v", i+1, tokens)
-			}
-		}
-		if len(tokens) != 100 {
-			t.Errorf("%d locks were taken", len(tokens))
+		given := slices.Compact(slices.Clone(tokens))
+		if len(given) != len(tokens) || len(given) > 100 || len(given) < 100-unknown || given[0] < 1 || given[len(given)-1] > 100 {
+			t.Errorf("%d locks were taken, one for each token from 1 to 100 was to be: %v", len(tokens), tokens)
 		}
 	})
 	t.Run("a lock of the settings excludes", func(t *testing.T) {
