@@ -30,6 +30,9 @@ import (
 // Lock is the name of the archiver's lock among the settings.
 const Lock = "archiver"
 
+// Prefix is where the keys of archives begin (sdk.md 2.3).
+const Prefix = "bus/_archive/"
+
 // Config tunes an Archiver. Owner is required.
 type Config struct {
 	// Owner identifies the archiver; two that may run at the same time must differ. It becomes the sequencer's as well.

@@ -68,7 +68,7 @@ func (a *Archiver) object(ctx context.Context, queue, end, through string) (*obj
 	}()
 	now := a.cfg.Now().UTC()
 	// Each attempt has a key of its own. One that a published pointer names must never be written again.
-	key := fmt.Sprintf("bus/_archive/q=%s/dt=%s/%d-%07d-%s.gz", keyQueue(queue), now.Format("2006-01-02"), now.UnixMilli(), 1, uuid.New())
+	key := fmt.Sprintf(Prefix+"q=%s/dt=%s/%d-%07d-%s.gz", keyQueue(queue), now.Format("2006-01-02"), now.UnixMilli(), 1, uuid.New())
 	blob, _, putErr := a.store.Blobs.Put(ctx, key, r)
 	r.CloseWithError(errStopped) //nolint:errcheck // It returns nil.
 	err := <-done

@@ -134,7 +134,10 @@ type retired struct {
 	At int64 `json:"at"`
 }
 
-func retiredKey(bot string) string { return "retired_" + bot }
+// RetiredPrefix is what the names of the settings begin with that remember retired bots.
+const RetiredPrefix = "retired_"
+
+func retiredKey(bot string) string { return RetiredPrefix + bot }
 
 // register writes the registration and revives the bot if it was retired.
 func (r *Registry) register(ctx context.Context, registrar string, b store.Registration) (revived bool, err error) {

@@ -52,6 +52,9 @@ func (g *group) forgetBlobs() {
 	}
 }
 
+// BlobPrefix is where the keys of blobs begin that the bus makes of chunks. Writers of events put theirs below bus/<queue>/.
+const BlobPrefix = "bus/_chunks/"
+
 // blobKey names the blob of the nth chunk of a stream.
 func blobKey(st *stream, n int) string {
 	g, id := st.group, uuid.New()
@@ -64,7 +67,7 @@ func blobKey(st *stream, n int) string {
 		// The name is for people who look at the bucket. A key has 1024 bytes at most, a queue's name up to twice that.
 		queue = strings.ToValidUTF8(queue[:maxKeyQueue], "")
 	}
-	return fmt.Sprintf("bus/%s/%s%d-%07d-%s.gz", queue, eid.MinutePath(g.arrival), g.arrival, n, id)
+	return fmt.Sprintf(BlobPrefix+"%s/%s%d-%07d-%s.gz", queue, eid.MinutePath(g.arrival), g.arrival, n, id)
 }
 
 // maxKeyQueue is how many bytes of a queue's name go into the key of a blob.

@@ -3,6 +3,7 @@ package rstreamscdk
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -75,7 +76,8 @@ const maxTimeout = 15 * time.Minute
 // checkpoints stay (W-P15). The error wraps ErrProps or is that of a build.
 //
 // A bot may read the bus's queues (see BotsProps.Reads), write to them if it has Triggers or Writes (those that have triggers
-// may have dead letters), and keep its own checkpoints and no other bot's (W-O4).
+// may have dead letters), and keep its own checkpoints and no other bot's (W-O4). For a bus in another account the rights are those of
+// its LeoBotRole, which is any bot of that bus: give the accounts that are trusted with it the bus's TrustedPrincipals.
 func NewBots(scope constructs.Construct, id string, props BotsProps, bots ...bot.Bot) (*Bots, error) {
 	registrations, err := props.check(bots)
 	if err != nil {
@@ -84,6 +86,9 @@ func NewBots(scope constructs.Construct, id string, props BotsProps, bots ...bot
 	bus, err := props.Bus.at(scope)
 	if err != nil {
 		return nil, err
+	}
+	if bus.abroad && len(props.Reads) > 0 {
+		return nil, fmt.Errorf("%w: Reads cannot be kept to for a bus in another account, where the bots have the rights of its LeoBotRole; leave Reads out", ErrProps)
 	}
 	code, cleanup, err := props.code(bus.elsewhere)
 	if err != nil {
@@ -98,7 +103,13 @@ func NewBots(scope constructs.Construct, id string, props BotsProps, bots ...bot
 		b.Functions[one.ID] = f
 		properties[one.ID] = newBotRegistration(registrations[one.ID], bus.name(f))
 	}
-	for _, h := range props.Handlers {
+	for i, h := range props.Handlers {
+		if bus.abroad {
+			id := jsii.String(fmt.Sprint("HandlerOfBus", i))
+			awslambda.NewCfnPermission(b.Construct, id, &awslambda.CfnPermissionProps{
+				Action: jsii.String("lambda:InvokeFunction"), FunctionName: h.Function.FunctionArn(), Principal: bus.account,
+			})
+		}
 		awscdk.Tags_Of(h.Function).Add(jsii.String(busTag), jsii.String(bus.bus), nil)
 		properties[h.Bot.ID] = newBotRegistration(registrations[h.Bot.ID], bus.name(h.Function))
 	}

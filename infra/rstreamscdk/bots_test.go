@@ -156,8 +156,14 @@ func TestC57BotsLiveInOtherStacksRegionsAndAccounts(t *testing.T) {
 	if got := token("import-account"); got != `"arn:aws:lambda:eu-west-1:111111111111:function:far-register"` {
 		t.Errorf("other account: registered by %s", got)
 	}
-	if got := account.one(t, "AWS::Lambda::Permission", "Bots").Properties["Principal"]; got != "111111111111" {
-		t.Errorf("other account: %v may start the bot", got)
+	permissions := account.of("AWS::Lambda::Permission")
+	if len(permissions) != 2 { // Of the bot, and of the app's own function.
+		t.Errorf("other account: %d permissions to start bots", len(permissions))
+	}
+	for id, p := range permissions {
+		if got := p.Properties["Principal"]; got != "111111111111" {
+			t.Errorf("other account: %v may start %s", got, id)
+		}
 	}
 	for _, s := range account.statements(t) {
 		if s.Sid != "WriteLog" && (s.Sid != "BeBot" || text(s.Resource) != `"arn:aws:iam::111111111111:role/far-LeoBotRole-1"`) {
@@ -273,6 +279,14 @@ func TestStacksThatCannotReachABusSaySo(t *testing.T) {
 		if !errors.Is(err, ErrProps) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want ErrProps with %q", name, err, c.want)
 		}
+	}
+	bus, err := ImportBus(props)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = NewBots(stack("e", "222222222222", "eu-west-1"), "Bots", BotsProps{Bus: bus, Entry: ".", Reads: map[string][]string{"b": {"q"}}}, bot.Bot{ID: "b", Run: nothing})
+	if !errors.Is(err, ErrProps) || !strings.Contains(err.Error(), "leave Reads out") {
+		t.Errorf("rights that the bus's role does not have: %v", err)
 	}
 }
 

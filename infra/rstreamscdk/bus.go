@@ -28,7 +28,8 @@ type Bus struct {
 	// Stream is the Kinesis stream, Bucket the bucket.
 	Stream awskinesis.Stream
 	Bucket awss3.Bucket
-	// DeadLetters gets what a function could not handle after all retries, or the name of the object that has it.
+	// DeadLetters gets what functions behind the tables' streams, and those that the clock starts, could not handle after all
+	// retries. What the stream's processor could not is in the bucket, and an alarm tells of it.
 	DeadLetters awssqs.Queue
 	// Functions are the bus's functions by name, such as kinesis-processor.
 	Functions map[string]awslambda.Function

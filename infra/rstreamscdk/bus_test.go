@@ -207,13 +207,16 @@ func TestNoEventSourceRetriesForEverOrGivesUpInSilence(t *testing.T) {
 	if p["BatchSize"] != 10_000.0 || p["MaximumRecordAgeInSeconds"] != 64_800.0 || p["ParallelizationFactor"] != nil {
 		t.Errorf("intake: %s", text(p))
 	}
-	// Full records are kept, and the queue of dead letters learns of them.
+	// Full records are kept, and the loader is told of them. No queue is: S3 would begin with a message of its own there.
 	if got := text(at(p, "DestinationConfig", "OnFailure", "Destination")); !strings.Contains(got, ":s3:::") {
 		t.Errorf("lost batches go to %s", got)
 	}
 	n := at(templateOf(t, "rstreams-dev").Resources["LeoS3"].Properties, "NotificationConfiguration")
-	if got := text(at(n, "QueueConfigurations", 0, "Filter")); got != `{"S3Key":{"Rules":[{"Name":"prefix","Value":"aws/lambda/"}]}}` {
+	if got := text(at(n, "LambdaConfigurations", 1, "Filter")); got != `{"S3Key":{"Rules":[{"Name":"prefix","Value":"aws/lambda/"}]}}` {
 		t.Errorf("notification of lost batches: %s", got)
+	}
+	if got := at(n, "QueueConfigurations"); got != nil {
+		t.Errorf("the queue of dead letters gets %s", text(got))
 	}
 	if got := text(at(n, "LambdaConfigurations", 0, "Filter")); got != `{"S3Key":{"Rules":[{"Name":"prefix","Value":"firehose/"}]}}` {
 		t.Errorf("notification of the loader: %s", got)
@@ -291,7 +294,12 @@ func TestWO2AlarmsCoverWhatCanGoWrong(t *testing.T) {
 	for _, r := range templateOf(t, "rstreams-prod").of("AWS::CloudWatch::Alarm") {
 		alarms[strings.TrimPrefix(r.Properties["AlarmDescription"].(string), "bus rstreams-prod: ")] = r
 	}
-	want := []string{"dead letters wait", "writers are throttled", "archive is behind", "archive has gaps", "firehose is behind"}
+	want := []string{
+		"dead letters wait", "batches were given up", "writers are throttled", "archive is behind", "archive has gaps", "firehose is behind",
+		"firehose cannot deliver", "nobody reads the stream",
+	}
+	silent := map[string]float64{"scheduler does not run": 300, "firehose-loader does not run": 300, "archiver does not run": 3600}
+	want = slices.AppendSeq(want, maps.Keys(silent))
 	for _, f := range functionNames(prodProps()) {
 		want = append(want, f+" fails", f+" is throttled")
 	}
@@ -303,7 +311,15 @@ func TestWO2AlarmsCoverWhatCanGoWrong(t *testing.T) {
 		t.Errorf("alarms\n got %q\nwant %q", got, want)
 	}
 	for name, r := range alarms {
-		if text(r.Properties["AlarmActions"]) != `["arn:aws:sns:us-east-1:123456789012:ops"]` || r.Properties["TreatMissingData"] != "notBreaching" {
+		missing, compare := "notBreaching", "GreaterThanThreshold"
+		if silent[name] != 0 { // No value is as bad as 0 then.
+			missing, compare = "breaching", "LessThanThreshold"
+			if r.Properties["Period"] != silent[name] || r.Properties["Threshold"] != 1.0 {
+				t.Errorf("alarm %s: %s", name, text(r.Properties))
+			}
+		}
+		if text(r.Properties["AlarmActions"]) != `["arn:aws:sns:us-east-1:123456789012:ops"]` || r.Properties["TreatMissingData"] != missing ||
+			r.Properties["ComparisonOperator"] != compare {
 			t.Errorf("alarm %s: %s", name, text(r.Properties))
 		}
 	}

@@ -21,8 +21,8 @@ func (b *Bus) policies() {
 	}
 	p := b.place
 	b.BotPolicy = policy("LeoBotPolicy", "be any bot of the bus", p.botGrants())
-	b.ReadPolicy = policy("LeoReadPolicy", "read the queues of the bus", p.readGrants())
-	b.WritePolicy = policy("LeoWritePolicy", "write to the queues of the bus", p.writeGrants())
+	b.ReadPolicy = policy("LeoReadPolicy", "read the queues of the bus", p.readerGrants())
+	b.WritePolicy = policy("LeoWritePolicy", "write to the queues of the bus", p.writerGrants())
 
 	var principals []awsiam.IPrincipal
 	for _, t := range b.props.TrustedPrincipals {

@@ -27,6 +27,7 @@ var accepted = []struct{ rule, resource, reason string }{
 	{"IAM5", "*: InvokeItself *", "versions and aliases of the bot's own function, for its fan-out"},
 	{"IAM5", "*: ReadObjects *", "keys below the bus's prefixes of its own bucket"},
 	{"IAM5", "*: WriteObjects *", "keys below the bus's prefixes of its own bucket"},
+	{"IAM5", "*: SpareBusObjects *", "it refuses, and allows nothing"},
 	{"IAM5", "*: LoadRaw *", "keys below firehose/ of the bus's own bucket"},
 	{"IAM5", "*: KeepLostBatches *", "keys below aws/lambda/ of the bus's own bucket"},
 	{"IAM5", "*: KeepSchemas *", "keys below files/bus_internal/queue_schemas/ of the bus's own bucket"},
@@ -310,21 +311,91 @@ func TestWO4ABotMayChangeItsOwnRowOnly(t *testing.T) {
 	}
 }
 
+// isBots tells of the roles of bots and of the policy of programs that are bots.
+func isBots(owner string) bool { return owner == "LeoBotPolicy" || strings.HasPrefix(owner, "Bots") }
+
 func TestWP14LocksCanBeReleasedAndNothingElseDeleted(t *testing.T) {
+	// What deletes, whatever its name says: a batch of writes and a statement do.
+	deletes := []string{"dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "dynamodb:PartiQLDelete", "dynamodb:DeleteTable", "s3:DeleteObject"}
 	for _, stack := range []string{"rstreams-dev", "rstreams-dev-orders"} {
 		n := 0
 		for _, s := range templateOf(t, stack).statements(t) {
-			bots := s.owner == "LeoBotPolicy" || strings.HasPrefix(s.owner, "Bots")
-			if !bots || !slices.Contains(list(s.Action), any("dynamodb:DeleteItem")) {
+			if !isBots(s.owner) {
 				continue
 			}
-			n++
-			if got := text(s.Condition); got != `{"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["lock_*"]}}` || !strings.Contains(text(s.Resource), "LeoSettings") {
-				t.Errorf("%s: %s may delete %s under %s", stack, s.owner, text(s.Resource), got)
+			for _, a := range list(s.Action) {
+				if !slices.Contains(deletes, a.(string)) {
+					continue
+				}
+				n++
+				if like := text(s.Condition["ForAllValues:StringLike"]); a != "dynamodb:DeleteItem" || like != `{"dynamodb:LeadingKeys":["lock_*"]}` ||
+					!strings.Contains(text(s.Resource), "LeoSettings") {
+					t.Errorf("%s: %s may %v %s under %s", stack, s.owner, a, text(s.Resource), text(s.Condition))
+				}
 			}
 		}
 		if n == 0 {
 			t.Errorf("%s: no bot may release a lock", stack)
+		}
+	}
+}
+
+func TestBotsCannotTouchWhatTheBusRunsBy(t *testing.T) {
+	for _, stack := range []string{"rstreams-dev", "rstreams-dev-orders"} {
+		all := templateOf(t, stack).statements(t)
+		owners := map[string][]statement{}
+		for _, s := range all {
+			if isBots(s.owner) && s.Sid != "InvokeItself" { // That is in a policy beside the role's.
+				owners[s.owner] = append(owners[s.owner], s)
+			}
+		}
+		if len(owners) == 0 {
+			t.Fatalf("%s: no bots", stack)
+		}
+		for owner, granted := range owners {
+			may := func(action, on string, keys ...string) bool {
+				return permitted(granted, asked{action: action, on: on, keys: keys})
+			}
+			for _, id := range []string{"lock_archiver", "lock_firehose-loader", "lock_dispatcher", "firehose-loader", "rstreams_triggers", "retired_any", "Leo_cron_last_shutdown_time"} {
+				for _, action := range []string{"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"} {
+					if may(action, "table/LeoSettings", id) {
+						t.Errorf("%s: %s may %s %s", stack, owner, action, id)
+					}
+				}
+			}
+			if !may("dynamodb:PutItem", "table/LeoSettings", "mine") || !may("dynamodb:PutItem", "table/LeoSettings", "lock_mine") ||
+				!may("dynamodb:DeleteItem", "table/LeoSettings", "lock_mine") {
+				t.Errorf("%s: %s may not keep settings and locks", stack, owner)
+			}
+			if may("s3:PutObject", "object/bus/_archive/q=orders/1.gz") || may("s3:PutObject", "object/bus/_chunks/orders/1.gz") {
+				t.Errorf("%s: %s may write over objects of the bus", stack, owner)
+			}
+			if writes := may("kinesis:PutRecords", "stream/LeoKinesisStream"); writes != may("s3:PutObject", "object/bus/orders/bot/1.gz") {
+				t.Errorf("%s: %s may write by one way and not by the other", stack, owner)
+			}
+		}
+	}
+}
+
+// TestWhoeverWritesObjectsMayUseTheKeyForIt holds of uploads in parts, which S3 reads again, and so of every writer.
+func TestWhoeverWritesObjectsMayUseTheKeyForIt(t *testing.T) {
+	writers, keys := map[string]bool{}, map[string][]string{}
+	for _, s := range templateOf(t, "rstreams-prod").statements(t) {
+		for _, a := range list(s.Action) {
+			switch a := a.(string); {
+			case a == "s3:PutObject" && s.Effect == "Allow":
+				writers[s.owner] = true
+			case strings.HasPrefix(a, "kms:"):
+				keys[s.owner] = append(keys[s.owner], a)
+			}
+		}
+	}
+	if len(writers) < 5 || !writers["LeoWritePolicy"] {
+		t.Fatalf("writers: %v", writers)
+	}
+	for owner := range writers {
+		if !slices.Contains(keys[owner], "kms:Decrypt") || !slices.Contains(keys[owner], "kms:GenerateDataKey") {
+			t.Errorf("%s may %v only", owner, keys[owner])
 		}
 	}
 }

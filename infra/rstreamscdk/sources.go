@@ -2,6 +2,7 @@ package rstreamscdk
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsevents"
@@ -18,12 +19,17 @@ const (
 	asyncAge      = 6 * 3600 // s
 )
 
+// How often the clock starts what looks for work that nobody told it of.
+const (
+	schedulerEvery = time.Minute
+	loaderEvery    = 5 * time.Minute
+)
+
 // sources connects the functions with what starts them. None blocks its shard for ever, and none gives up in silence (bus.md
 // 3.1: the original has no limits and no destinations).
 func (b *Bus) sources() {
 	in := b.props.Intake
-	// A batch that cannot be sequenced after all retries is kept whole in the bucket, which tells the queue of dead letters. By
-	// age, it is given up before it leaves the stream.
+	// A batch that cannot be sequenced after all retries is kept whole in the bucket, where firehose-loader counts it. By age, it is given up before it leaves the stream.
 	b.source(kinesisProcessor, "Intake", &awslambda.CfnEventSourceMappingProps{
 		EventSourceArn: *b.Stream.StreamArn(), BatchSize: jsii.Number(10_000),
 		MaximumBatchingWindowInSeconds: jsii.Number(in.Window.Seconds()),
@@ -43,12 +49,12 @@ func (b *Bus) sources() {
 		image("Keys", map[string]any{"id": map[string]any{"S": []any{map[string]any{"anything-but": []string{"leo_cron_monitor"}}}}}))
 
 	b.async(scheduler, 0, 60, false)
-	b.every(scheduler, "Minute", awsevents.Schedule_Rate(awscdk.Duration_Minutes(jsii.Number(1))))
+	b.every(scheduler, "Minute", awsevents.Schedule_Rate(awscdk.Duration_Minutes(jsii.Number(schedulerEvery.Minutes()))))
 	b.async(archiver, 0, 60, false)
 	b.every(archiver, "Archive", awsevents.Schedule_Rate(awscdk.Duration_Minutes(jsii.Number(b.props.ArchiveEvery.Minutes()))))
 	// The bucket starts the loader as well. The clock sees to what was left when that failed.
 	b.async(firehoseLoader, asyncRetries, asyncAge, true)
-	b.every(firehoseLoader, "Load", awsevents.Schedule_Rate(awscdk.Duration_Minutes(jsii.Number(5))))
+	b.every(firehoseLoader, "Load", awsevents.Schedule_Rate(awscdk.Duration_Minutes(jsii.Number(loaderEvery.Minutes()))))
 }
 
 // lostBatches is where Lambda puts batches of the stream that failed for good: the bucket, which keeps them whole. Emulators

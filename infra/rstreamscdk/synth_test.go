@@ -132,7 +132,13 @@ func stacks(app awscdk.App, code string) error {
 	}{
 		"import-name": {byName, nil}, "import-region": {far, env("111111111111", "us-east-1")}, "import-account": {far, env("222222222222", "eu-west-1")},
 	} {
-		if _, err := NewBots(stack(name, s.env), "Bots", BotsProps{Bus: s.bus, Code: code, registerCode: filepath.Join(code, register)}, orderBots()[:1]...); err != nil {
+		in := stack(name, s.env)
+		props := BotsProps{Bus: s.bus, Code: code, registerCode: filepath.Join(code, register)}
+		if name == "import-account" {
+			theirs := awslambda.Function_FromFunctionName(in, jsii.String("Theirs"), jsii.String("theirs"))
+			props.Handlers = []Handler{{Function: theirs, Bot: bot.Bot{ID: "theirs", Triggers: []string{"orders"}}}}
+		}
+		if _, err := NewBots(in, "Bots", props, orderBots()[:1]...); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

@@ -4,6 +4,9 @@
 // The bucket invokes it when an object appears, and a schedule now and then. Both mean the same to it: load everything that is
 // pending. What a notification says does not matter, as a list of the bucket shows every object that is there.
 //
+// It also counts the batches of the Kinesis stream that were given up and wait in the bucket, for an alarm that lasts until somebody
+// has dealt with them and deleted them.
+//
 // Environment, besides that of every function of the bus (package lambdas/internal/shell):
 //
 //	RSTREAMS_FIREHOSE_PREFIX  where the objects are; default firehose/
@@ -15,6 +18,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,6 +48,7 @@ func main() {
 func load(ctx context.Context, env *shell.Env, cfg sequencer.Config) error {
 	ctx, cancel := shell.Ahead(ctx, reserve, errDeadline)
 	defer cancel()
+	lostErr := countLost(ctx, env)
 	owner := shell.RequestID(ctx)
 	if owner == "" {
 		owner = uuid.NewString()
@@ -62,7 +67,24 @@ func load(ctx context.Context, env *shell.Env, cfg sequencer.Config) error {
 	)
 	if errors.Is(err, errDeadline) && res.Objects > 0 {
 		env.Logger.WarnContext(ctx, "objects are left for the next invocation", "loaded", res.Objects, "oldest", res.Oldest)
-		return nil
+		err = nil
 	}
-	return err
+	return errors.Join(err, lostErr)
+}
+
+// lostPrefix is where Lambda keeps batches that the processor could not sequence. It chooses the name.
+const lostPrefix = "aws/lambda/"
+
+// countLost tells how many batches were given up and wait for an operator. More than a page of them is as bad as a page.
+func countLost(ctx context.Context, env *shell.Env) error {
+	lost, err := env.Store.Blobs.List(ctx, lostPrefix, "", 1000)
+	if err != nil {
+		return fmt.Errorf("batches that were given up: %w", err)
+	}
+	if len(lost) > 0 {
+		env.Logger.ErrorContext(ctx, "batches of the stream were given up; their events are not published",
+			"objects", len(lost), "first", lost[0].Key, "last", lost[len(lost)-1].Key)
+	}
+	env.Metrics.Emit(shell.Count(shell.MetricLostBatches, int64(len(lost))))
+	return nil
 }

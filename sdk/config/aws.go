@@ -65,14 +65,14 @@ func openAWS(ctx context.Context, p Place, o Options) (*Backend, error) {
 	return &Backend{Place: p, Store: st, Host: host(bus, o), Check: bus.Check, Close: bus.Close}, nil
 }
 
-// loadAWS returns the SDK's own configuration. An emulator needs no credentials, but requests must be signed: without any in
-// the environment they are signed with made-up ones.
+// loadAWS returns the SDK's own configuration. An emulator needs no credentials, but requests must be signed: unless there is a key in
+// the environment they are signed with made-up ones. Those of a profile are an account's, and no business of what listens there.
 func loadAWS(ctx context.Context, o FindOptions, region, endpoint string) (awssdk.Config, error) {
 	opts := []func(*awsconfig.LoadOptions) error{awsconfig.WithLogger(sdkLogger(slog.Default()))}
 	if region != "" {
 		opts = append(opts, awsconfig.WithRegion(region))
 	}
-	if emulator(endpoint) && o.getenv("AWS_ACCESS_KEY_ID") == "" && o.getenv("AWS_PROFILE") == "" {
+	if emulator(endpoint) && o.getenv("AWS_ACCESS_KEY_ID") == "" {
 		opts = append(opts, awsconfig.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("test", "test", "")))
 	}
 	sdk, err := awsconfig.LoadDefaultConfig(ctx, opts...)

@@ -312,3 +312,30 @@ func TestAnEmulatorThatIsDownIsSaidAtOnce(t *testing.T) {
 		t.Errorf("an endpoint that is no address: %v", err)
 	}
 }
+
+func TestAnEmulatorNeverGetsTheCredentialsOfAProfile(t *testing.T) {
+	cleanAWS(t)
+	file := filepath.Join(t.TempDir(), "credentials")
+	if err := os.WriteFile(file, []byte("[work]\naws_access_key_id = AKIDWORK\naws_secret_access_key = secret\naws_session_token = token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+	t.Setenv("AWS_PROFILE", "work")
+	for key, want := range map[string]string{"": "test", "AKIDENV": "AKIDENV"} {
+		t.Setenv("AWS_ACCESS_KEY_ID", key)
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "other")
+		var signed http.Header
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			signed = r.Header
+			_ = json.NewEncoder(w).Encode(map[string]any{"Parameter": map[string]any{"Value": bus(t)}})
+		}))
+		env := map[string]string{"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": key, "AWS_PROFILE": "work"}
+		if _, err := config.Find(t.Context(), "aws:dev", place(t, "", nil, env)); err != nil {
+			t.Error(err)
+		}
+		server.Close()
+		if got := signed.Get("Authorization"); !strings.Contains(got, "Credential="+want+"/") || signed.Get("X-Amz-Security-Token") != "" {
+			t.Errorf("key %q: signed %q, token %q", key, got, signed.Get("X-Amz-Security-Token"))
+		}
+	}
+}

@@ -95,6 +95,7 @@ func TestWrongCommandLinesAreUsageErrors(t *testing.T) {
 		word string
 	}{
 		{[]string{"frobnicate"}, "unknown command"},
+		{[]string{"help", "frobnicate"}, "no help"},
 		{[]string{"read"}, "QUEUE"},
 		{[]string{"read", "q", "--nonsense"}, "--nonsense"},
 		{[]string{"read", "q", "--limit", "many"}, "--limit"},

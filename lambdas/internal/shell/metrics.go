@@ -104,4 +104,6 @@ const (
 	MetricLoaded   = "FirehoseLoaded"
 	// MetricLoadBehind is the age, in seconds, of the oldest Firehose object that is not loaded.
 	MetricLoadBehind = "FirehoseBehind"
+	// MetricLostBatches is how many batches of the stream were given up and wait in the bucket.
+	MetricLostBatches = "LostBatches"
 )

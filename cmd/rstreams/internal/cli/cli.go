@@ -118,8 +118,23 @@ func (a *app) root() *cobra.Command {
 		a.pauseCommand(), a.resumeCommand(), a.runCommand(), a.registerCommand(),
 		a.dlqCommand(), a.verifyCommand(), a.versionCommand(), exitCodesTopic(),
 	)
+	root.SetHelpCommand(helpCommand())
 	wrapUsage(root)
 	return root
+}
+
+// helpCommand is cobra's, but that a command that does not exist is an error.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [command]", Short: "Help about any command",
+		RunE: func(c *cobra.Command, args []string) error {
+			found, rest, err := c.Root().Find(args)
+			if found == nil || err != nil || len(rest) > 0 {
+				return usageError(fmt.Errorf("there is no help on %q; `%s help` lists the commands", strings.Join(args, " "), c.Root().Name()))
+			}
+			return found.Help()
+		},
+	}
 }
 
 // wrapUsage makes a wrong number of arguments and an unknown command usage errors.
