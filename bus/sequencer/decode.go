@@ -24,8 +24,10 @@ type decoder struct {
 	seq   *Sequencer
 	store store.Store
 	batch Batch
-	// skip holds, for queues of which a part is published, the mark up to which it is.
-	skip map[string]string
+	// rest holds, for queues of which a part is published, the mark up to which it is. Unless it is nil, nothing else is wanted.
+	rest map[string]string
+	// looks are looks at blobs that were taken before; those that are taken are added.
+	looks map[look]error
 	// refused are queues to which nothing can be published, and why.
 	refused map[string]error
 
@@ -79,9 +81,9 @@ var (
 	errSnapshot     = fmt.Errorf("a snapshot's time must lie between 0 and %d ms", int64(maxSnapshot))
 )
 
-// lookBytes is what a look at the blob of a pointer counts for in a group's budget of text: a look takes some 20 ms on AWS, and a
-// group that is not done within its function's time would never be.
-const lookBytes = 8 << 10
+// maxLooks is how many blobs of pointers are looked at for a group, each of which takes some 20 to 40 ms on AWS: a group that is
+// not done within its function's time would never be. In its budget of text a look counts for such a part.
+const maxLooks = 1 << 10
 
 // maxSnapshot is the latest time, in ms, of a snapshot: that of the latest event id. The date path of a later one is none, and
 // a queue that had it in its head could never be published to again.
@@ -96,7 +98,7 @@ func (d *decoder) stream() (*stream, error) {
 	if snapshot < 0 || snapshot > maxSnapshot {
 		return nil, errSnapshot
 	}
-	if d.last != nil && plain && snapshot == 0 && string(name) == d.last.queue && d.skip == nil {
+	if d.last != nil && plain && snapshot == 0 && string(name) == d.last.queue && d.rest == nil {
 		if l.HasPayload() && len(l.BotBytes()) > 0 && !l.Archive() && d.seq.skipBots == nil {
 			return d.last, nil
 		}
@@ -143,15 +145,17 @@ func (d *decoder) dropped(queue string) bool {
 	return d.seq.skipQueues[queue] || d.seq.skipBots != nil && d.seq.skipBots[d.line.Bot()]
 }
 
-// open returns the stream for events of queue at the current place, nil when they were published before.
+// open returns the stream for events of queue at the current place, nil when they were published before or are not wanted.
 func (d *decoder) open(queue string, snapshot int64) *stream {
 	mark := store.NewMark(d.record.Sequence, d.number)
 	if d.number == 0 {
 		mark = store.NewMark(d.record.Sequence, 1)
 	}
-	if d.skip != nil && store.CompareMarks(mark, d.skip[queue]) <= 0 {
-		d.out.repeats++
-		return nil
+	if d.rest != nil {
+		through, wanted := d.rest[queue]
+		if !wanted || store.CompareMarks(mark, through) <= 0 {
+			return nil
+		}
 	}
 	return d.out.stream(queue, snapshot, mark)
 }
@@ -183,7 +187,7 @@ func (d *decoder) pointer(raw []byte) error {
 		err = errSnapshot
 	}
 	if err == nil && d.seq.cfg.CheckBlobs {
-		d.spent += lookBytes
+		d.spent += d.seq.cfg.GroupBytes/maxLooks + 1
 		absent, checkErr := d.absent(&p)
 		if checkErr != nil {
 			return checkErr
@@ -237,6 +241,17 @@ func (s *Sequencer) within(key string) bool {
 
 // absent returns what is wrong with the blob of a pointer, as far as the storage can tell at once. err is the storage's.
 func (d *decoder) absent(p *chunk.Pointer) (absent, err error) {
+	what := look{p.Blob, p.GzipSize}
+	if known, ok := d.looks[what]; ok {
+		return known, nil
+	}
+	if absent, err = d.look(p); err == nil {
+		d.looks[what] = absent
+	}
+	return absent, err
+}
+
+func (d *decoder) look(p *chunk.Pointer) (absent, err error) {
 	body, err := d.store.Blobs.Get(d.ctx, p.Blob, p.GzipSize-1, 1)
 	switch {
 	case errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrInvalid):

@@ -83,10 +83,8 @@ func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (
 		}
 		granted = append(granted, u)
 	}
-	for _, u := range granted {
-		if err := pub.number(ctx, st, u); err != nil {
-			return 0, err
-		}
+	if err := pub.numberAll(ctx, st, granted, parallel); err != nil {
+		return 0, err
 	}
 	if err := pub.put(ctx, st, granted); err != nil {
 		return 0, err
@@ -241,28 +239,55 @@ func claimError(queue string, err error) error {
 // errStale asks for the group to be decoded again: its archive pointers were checked against an archive that has grown since.
 var errStale = errors.New("the archive has grown since the group was prepared")
 
-// number gives the unit's chunks their ids and removes what crashed attempts left in their way (rule 8).
-func (pub *publication) number(ctx context.Context, st store.Store, u *unit) error {
-	streams := pub.p.group.of(u.queue)
-	var total int64
-	for _, s := range streams {
-		total += s.total
+// numberAll gives the chunks of all units their ids, and removes what crashed attempts left in their way (rule 8).
+func (pub *publication) numberAll(ctx context.Context, st store.Store, units []*unit, parallel int) error {
+	// Of some queues only a part was published: the rest is cut and numbered by itself. It is prepared for all of them at once, as
+	// the claims run out meanwhile.
+	rest := map[string]string{}
+	for _, u := range units {
+		if pub.published(u) && store.CompareMarks(pub.p.group.to, u.grant.Through) > 0 {
+			rest[u.queue] = u.grant.Through
+		}
 	}
-	if g := pub.p.group; u.grant.Through != "" && store.CompareMarks(streams[0].first, u.grant.Through) <= 0 {
-		pub.result.Repeats += total
-		streams = nil
-		if store.CompareMarks(g.to, u.grant.Through) > 0 {
-			// Only a part was published: the rest is cut and numbered by itself.
-			again, err := pub.seq.prepare(ctx, st, pub.p.batch, pub.p.from, &pub.p.Next, map[string]string{u.queue: u.grant.Through}, pub.refused)
-			if err != nil {
-				return err
+	var again *Prepared
+	if len(rest) > 0 {
+		var err error
+		if again, err = pub.seq.again(ctx, st, pub.p, rest, pub.refused); err != nil {
+			return err
+		}
+	}
+	var dirty []*unit
+	for _, u := range units {
+		streams := pub.p.group.of(u.queue)
+		if pub.published(u) {
+			for _, s := range streams {
+				pub.result.Repeats += s.total
 			}
-			streams = again.group.of(u.queue)
+			streams = nil
+			if rest[u.queue] != "" {
+				streams = again.group.of(u.queue)
+			}
 			for _, s := range streams {
 				pub.result.Repeats -= s.total
 			}
 		}
+		if err := pub.number(ctx, st, u, streams); err != nil {
+			return err
+		}
+		if u.grant.Dirty || pub.lost[u.queue] {
+			dirty = append(dirty, u)
+		}
 	}
+	return each(ctx, parallel, dirty, func(ctx context.Context, u *unit) error { return pub.sweep(ctx, st, u) })
+}
+
+// published tells whether the unit's events, or the first of them, were published before.
+func (pub *publication) published(u *unit) bool {
+	return u.grant.Through != "" && store.CompareMarks(pub.p.group.of(u.queue)[0].first, u.grant.Through) <= 0
+}
+
+// number gives the chunks of a unit's streams their ids.
+func (pub *publication) number(ctx context.Context, st store.Store, u *unit, streams []*stream) error {
 	if hasSuffix(u.queue, store.ArchiveSuffix) && len(streams) > 0 && streams[0].chunks[0].pointer.StartID <= u.grant.Head {
 		return errStale
 	}
@@ -283,9 +308,6 @@ func (pub *publication) number(ctx context.Context, st store.Store, u *unit) err
 			u.out.last = n.last
 		}
 		prev = n.last
-	}
-	if u.grant.Dirty || pub.lost[u.queue] {
-		return pub.sweep(ctx, st, u)
 	}
 	return nil
 }

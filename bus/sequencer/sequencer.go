@@ -209,6 +209,15 @@ type Prepared struct {
 	batch Batch
 	from  Cursor
 	group *group
+	// looks are the outcomes of looking at the blobs of pointers. Preparing the group again needs no second look, and comes to the
+	// same.
+	looks map[look]error
+}
+
+// look is what was asked of a blob: whether it has so many bytes.
+type look struct {
+	blob  store.BlobRef
+	bytes int64
 }
 
 // Prepare does the part of a group's work that needs no claim: decoding, cutting, compression, and, where there are no
@@ -218,15 +227,13 @@ func (s *Sequencer) Prepare(ctx context.Context, b Batch, from Cursor) (*Prepare
 	if err := checkBatch(b); err != nil {
 		return nil, err
 	}
-	return s.prepare(ctx, s.store, b, from, nil, nil, nil)
+	return s.prepare(ctx, s.store, decoder{batch: b, looks: map[look]error{}}, from, nil)
 }
 
 // prepare works on st, which inside a transaction is its view: the store itself would wait for the transaction to end. A group
 // that was prepared before ends where it ended then (until).
-func (s *Sequencer) prepare(
-	ctx context.Context, st store.Store, b Batch, from Cursor, until *Cursor, skip map[string]string, refused map[string]error,
-) (*Prepared, error) {
-	d := decoder{seq: s, store: st, batch: b, skip: skip, refused: refused}
+func (s *Sequencer) prepare(ctx context.Context, st store.Store, d decoder, from Cursor, until *Cursor) (*Prepared, error) {
+	d.seq, d.store = s, st
 	g, next, err := d.group(ctx, from, until)
 	if err != nil {
 		return nil, err
@@ -236,7 +243,12 @@ func (s *Sequencer) prepare(
 			return nil, err
 		}
 	}
-	return &Prepared{Next: next, batch: b, from: from, group: g}, nil
+	return &Prepared{Next: next, batch: d.batch, from: from, group: g, looks: d.looks}, nil
+}
+
+// again prepares a group anew: of the queues in rest, if that is given, what lies behind their marks and nothing of others.
+func (s *Sequencer) again(ctx context.Context, st store.Store, p *Prepared, rest map[string]string, refused map[string]error) (*Prepared, error) {
+	return s.prepare(ctx, st, decoder{batch: p.batch, rest: rest, refused: refused, looks: p.looks}, p.from, &p.Next)
 }
 
 // checkBatch refuses batches whose order could not be told, which no intake delivers.
@@ -281,7 +293,7 @@ func (s *Sequencer) commit(ctx context.Context, p *Prepared, stats *[]store.Prod
 			pub.refused[refusal.queue] = refusal.err
 		}
 		if refusal != nil || errors.Is(err, errStale) {
-			again, err := s.prepare(ctx, s.store, p.batch, p.from, &p.Next, nil, pub.refused)
+			again, err := s.again(ctx, s.store, p, nil, pub.refused)
 			if err != nil {
 				return Result{}, err
 			}

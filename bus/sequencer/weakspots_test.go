@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -224,30 +225,117 @@ func TestAPointerWhoseSectionsDoNotFitAnItemStopsNothing(t *testing.T) {
 }
 
 // TestManyPointersAreWorkedOffInGroups: each costs a request, so that a group of megabytes of them would outlast its function, on
-// every attempt anew.
+// every attempt anew. That holds however much text a group may have.
 func TestManyPointersAreWorkedOffInGroups(t *testing.T) {
+	for _, groupBytes := range []int{0, 64 << 20} {
+		st := memory.New(memory.Options{Now: frozen})
+		st.Atomic = nil
+		if _, _, err := st.Blobs.Put(t.Context(), "bus/q/x.gz", strings.NewReader(strings.Repeat("x", 100))); err != nil {
+			t.Fatal(err)
+		}
+		const pointers = 5000
+		one := strings.Replace(pointerLine("q", 1, ""), `"bucket":"B"`, `"bucket":"memory"`, 1)
+		b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{zipped(1, strings.Repeat(one, pointers))}}
+		seq := sequencer.New(st, sequencer.Config{Now: frozen, Logger: quiet, Bucket: "memory", CheckBlobs: true, GroupBytes: groupBytes})
+		groups, events := 0, int64(0)
+		for at := (sequencer.Cursor{}); at.More(b); groups++ {
+			p, err := seq.Prepare(t.Context(), b, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := seq.Commit(t.Context(), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at, events = p.Next, events+r.Events
+		}
+		if groups < 4 || events != pointers {
+			t.Errorf("groups of %d bytes: %d pointers in %d groups", groupBytes, events, groups)
+		}
+	}
+}
+
+// looked counts what is asked of blobs, and what is put there.
+type looked struct {
+	store.Blobs
+	gets, puts int
+}
+
+func (l *looked) Get(ctx context.Context, ref store.BlobRef, offset, length int64) (io.ReadCloser, error) {
+	l.gets++
+	return l.Blobs.Get(ctx, ref, offset, length)
+}
+
+func (l *looked) Put(ctx context.Context, key string, r io.Reader) (store.BlobRef, int64, error) {
+	l.puts++
+	return l.Blobs.Put(ctx, key, r)
+}
+
+// flaky is chunks whose nth write from now fails.
+type flaky struct {
+	store.Chunks
+	in int
+}
+
+func (f *flaky) Put(ctx context.Context, chunks []store.Chunk) error {
+	if f.in--; f.in == 0 {
+		return fmt.Errorf("%w: for once", store.ErrUnavailable)
+	}
+	return f.Chunks.Put(ctx, chunks)
+}
+
+// TestTheRestOfManyQueuesIsPreparedOnce: the claims of all of them run out meanwhile, and a retry that takes as long again for each
+// of its queues would never end.
+func TestTheRestOfManyQueuesIsPreparedOnce(t *testing.T) {
 	st := memory.New(memory.Options{Now: frozen})
 	st.Atomic = nil
-	if _, _, err := st.Blobs.Put(t.Context(), "bus/q/x.gz", strings.NewReader(strings.Repeat("x", 100))); err != nil {
+	if _, _, err := st.Blobs.Put(t.Context(), "bus/p/x.gz", strings.NewReader(strings.Repeat("x", 100))); err != nil {
 		t.Fatal(err)
 	}
-	const pointers = 5000
-	one := strings.Replace(pointerLine("q", 1, ""), `"bucket":"B"`, `"bucket":"memory"`, 1)
-	b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{zipped(1, strings.Repeat(one, pointers))}}
-	seq := sequencer.New(st, sequencer.Config{Now: frozen, Logger: quiet, Bucket: "memory", CheckBlobs: true})
-	groups, events := 0, int64(0)
-	for at := (sequencer.Cursor{}); at.More(b); groups++ {
-		p, err := seq.Prepare(t.Context(), b, at)
-		if err != nil {
-			t.Fatal(err)
+	const queues = 50
+	var text strings.Builder
+	for n := range 2 * queues {
+		text.WriteString(line(fmt.Sprint("q", n%queues), n))
+		if n == queues/2 || n == queues {
+			text.WriteString(strings.Replace(pointerLine("p", 1, ""), `"bucket":"B"`, `"bucket":"memory"`, 1))
 		}
-		r, err := seq.Commit(t.Context(), p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		at, events = p.Next, events+r.Events
 	}
-	if groups < 4 || events != pointers {
-		t.Errorf("%d pointers in %d groups", events, groups)
+	noise := make([]byte, 600_000) // More than an item can have, however it is compressed.
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	fmt.Fprintf(&text, `{"id":"b","event":"large","payload":"%x"}`+"\n", noise)
+	b := sequencer.Batch{Shard: "s", Records: []sequencer.Record{zipped(1, text.String())}}
+
+	cfg := sequencer.Config{Now: frozen, Logger: quiet, Bucket: "memory", CheckBlobs: true}
+	small := cfg
+	small.GroupBytes = text.Len() - len(noise)*2 - 2000 // The record's last events are a group of their own.
+	once := st
+	once.Chunks = &flaky{st.Chunks, 2}
+	if _, err := sequencer.New(once, small).Process(t.Context(), b); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("%v, want that the second group fails", err)
+	}
+	counted := &looked{Blobs: st.Blobs}
+	st.Blobs = counted
+	r, err := sequencer.New(st, cfg).Process(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Events == 0 || r.Repeats == 0 || r.Events+r.Repeats != 2*queues+3 {
+		t.Errorf("%d events and %d repeats of %d", r.Events, r.Repeats, 2*queues+3)
+	}
+	if counted.gets != 1 || counted.puts > 2 {
+		t.Errorf("%d looks at one blob, %d uploads of one chunk", counted.gets, counted.puts)
+	}
+	for n := range queues {
+		page, err := st.Chunks.Query(t.Context(), fmt.Sprint("q", n), "", "z0", 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var events int64
+		for _, c := range page.Chunks {
+			events += c.Records
+		}
+		if events != 2 {
+			t.Errorf("q%d has %d events", n, events)
+		}
 	}
 }

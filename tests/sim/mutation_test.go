@@ -79,11 +79,11 @@ var mutants = []mutant{
 	},
 	{
 		"7 what was published is not redone", "a repeated record is published again", "bus/sequencer/publish.go",
-		`if g := pub.p.group; u.grant.Through != "" &&`, `if g := pub.p.group; g == nil &&`,
+		`return u.grant.Through != "" &&`, `return u.grant.Through == "-" &&`,
 	},
 	{
 		"8 leftovers are removed", "chunks of a crashed attempt stay", "bus/sequencer/publish.go",
-		`if u.grant.Dirty || pub.lost[u.queue] {`, `if false {`,
+		`if u.grant.Dirty || pub.lost[u.queue] {`, `if u == nil {`,
 	},
 	{
 		"9 bad input is quarantined", "a bad line fails its batch", "bus/sequencer/decode.go",
@@ -111,7 +111,7 @@ var mutants = []mutant{
 	},
 	{
 		"a transaction keeps to its view", "a part of a batch is decoded again with the outer store", "bus/sequencer/publish.go",
-		`pub.seq.prepare(ctx, st, pub.p.batch,`, `pub.seq.prepare(ctx, pub.seq.store, pub.p.batch,`,
+		`pub.seq.again(ctx, st, pub.p,`, `pub.seq.again(ctx, pub.seq.store, pub.p,`,
 	},
 	{
 		"archive: no event twice (W-D5)", "a pointer is checked before the archive is claimed only", "bus/sequencer/publish.go",
