@@ -59,6 +59,12 @@ const (
 	clockCheck = time.Minute
 	// stepTimeout bounds the steps that are carried through when the context ends between them.
 	stepTimeout = 30 * time.Second
+	// lockTime and invokeTime bound the lock and the invocation of a run. Targets that do not answer must neither keep the
+	// workers from others nor take the time in which the lock is given back.
+	lockTime   = 6 * time.Second
+	invokeTime = 6 * time.Second
+	// runTime bounds the steps that begin a run, or give it back: half of it at least is for the latter.
+	runTime = 2 * (lockTime + invokeTime)
 )
 
 // Dispatcher runs the bots of a bus. Its methods are safe for concurrent use.

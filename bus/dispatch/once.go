@@ -53,6 +53,10 @@ const (
 	maxHinted = 10_000
 )
 
+// ErrNoTime tells that a bot could not be started because what is left of the call's time might not do for its lock, its
+// invocation and, if that fails, the release of the lock. Callers should give a call a minute or more.
+var ErrNoTime = errors.New("the time of the call is nearly over")
+
 // Once dispatches in single calls, each of which works on the bots that it is told and then ends: for functions that a change
 // stream or a timer invokes, and that may be frozen or killed between calls. It holds no lease, and what it remembers between
 // calls only saves work. Any number of calls may run at the same time, in any number of processes, beside Dispatchers too:
@@ -61,7 +65,10 @@ const (
 // Moved serves queues whose heads moved, Rows bots whose rows changed, At bots whose time has come, and Sweep all that is due
 // by the clock and everything that was left undone: a call that fails or dies leaves nothing that the next Sweep would not find.
 //
-// One bad bot holds no other up (W-P4): the calls return a *Failures that names those that could not be served.
+// One bad bot holds no other up (W-P4): the calls return a *Failures that names those that could not be served. A run is begun only
+// if it can be given back before the context's deadline, which takes up to 24 s, as a lock that nobody gives back counts as a run
+// until its time is over. A bot whose turn comes later is asked to run, so that somebody else starts it; one whose row says so
+// already is a failure with ErrNoTime.
 type Once struct {
 	steps
 	cfg OnceConfig
@@ -294,6 +301,8 @@ func (o *Once) serve(ctx context.Context, errands []*errand) (report Report, due
 // look does one errand: it reads the row, and again after each change that it meets.
 func (o *Once) look(ctx context.Context, e *errand) (report Report, due time.Time, err error) {
 	report.Bots = 1
+	starts, done := startable(ctx)
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, o.cfg.Patience)
 	defer cancel()
 	for range looks {
@@ -307,7 +316,7 @@ func (o *Once) look(ctx context.Context, e *errand) (report Report, due time.Tim
 		if err != nil {
 			return report, due, fmt.Errorf("dispatch: bot %s: %w", e.bot, err)
 		}
-		v := view{Once: o, errand: e, row: row, report: &report}
+		v := view{Once: o, errand: e, row: row, report: &report, starts: starts}
 		again, err := v.act(ctx)
 		if err != nil || !again {
 			return report, v.due, err
@@ -332,6 +341,17 @@ type view struct {
 	row    store.Bot
 	report *Report
 	due    time.Time
+	// starts ends when no run can be begun any more.
+	starts context.Context
+}
+
+// startable returns a context that ends when a run that is begun then might not be carried through before ctx ends.
+func startable(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadlineCause(ctx, end.Add(-runTime), ErrNoTime)
 }
 
 // act does what is to be done, and tells whether the row is to be read again.
@@ -346,7 +366,8 @@ func (v *view) act(ctx context.Context) (again bool, err error) {
 		v.row = asked(v.row, &r)
 	}
 	dec := Decide(v.row, now)
-	if dec.Action == Run && v.cfg.Hosts(v.row) {
+	runs := dec.Action == Run && v.cfg.Hosts(v.row)
+	if runs && v.starts.Err() == nil {
 		if wanted {
 			dec.Lock.Heads, dec.Lock.Trigger = r.Heads, r.At
 		}
@@ -369,6 +390,8 @@ func (v *view) act(ctx context.Context) (again bool, err error) {
 		}
 	}
 	switch {
+	case runs && !wanted: // Otherwise the change of its row has it started.
+		return false, fmt.Errorf("dispatch: bot %s: %w", v.row.ID, context.Cause(v.starts))
 	case dec.Action == Expire, dec.Reason == Running && v.overdue(&v.row, now):
 		ended, err := v.expire(ctx, &v.row, now)
 		if ended {
@@ -429,9 +452,9 @@ func (o *Once) schedule(row *store.Bot) (schedule.Schedule, bool) {
 	return schedule.Schedule{}, false
 }
 
-// run takes the lock and invokes. From the lock on, it carries through even when ctx ends.
-func (v *view) run(ctx context.Context, dec Decision) (again bool, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
+// run takes the lock and invokes. From the lock on, it carries through even when the bot's turn ends.
+func (v *view) run(turn context.Context, dec Decision) (again bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(turn), runTime)
 	defer cancel()
 	_, release, err := v.start(ctx, v.row, dec)
 	switch {
@@ -446,9 +469,9 @@ func (v *view) run(ctx context.Context, dec Decision) (again bool, err error) {
 	}
 	v.report.Refused++
 	for n := 1; ; n++ {
-		// Another look then notes the back-off.
+		// Another look then notes the back-off, if there is the time: whoever sees the row change does, too.
 		if err = v.release(ctx, release); err == nil || n == releases || !sleep(ctx, v.cfg.Retry) {
-			return err == nil, err
+			return err == nil && turn.Err() == nil, err
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -451,4 +452,131 @@ func (s stuck) Get(ctx context.Context, id string) (store.Bot, error) {
 		return store.Bot{}, ctx.Err()
 	}
 	return s.Bots.Get(ctx, id)
+}
+
+// hanging is an invoker whose targets never answer for some bots.
+type hanging struct {
+	*world
+	bots map[string]bool
+}
+
+func (h hanging) Invoke(ctx context.Context, row store.Bot, payload []byte) error {
+	if h.bots[row.ID] {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return h.world.Invoke(ctx, row, payload)
+}
+
+func quiet(cfg OnceConfig) OnceConfig {
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	return cfg
+}
+
+// TestWP4ATargetThatDoesNotAnswerHoldsUpNoOther: its invocation is given up soon, and counts as failed.
+func TestWP4ATargetThatDoesNotAnswerHoldsUpNoOther(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		for _, id := range []string{"far", "near"} {
+			w.bot(store.Registration{ID: id, Triggers: []string{"q"}}, reads("q"))
+		}
+		o := NewOnce(w.st, hanging{w, map[string]bool{"far": true}}, quiet(OnceConfig{Parallel: 1}))
+		if r := w.moves(o, "q"); r.Started != 1 || r.Refused != 1 || time.Since(w.began) != invokeTime {
+			t.Errorf("after %v: %+v", time.Since(w.began), r)
+		}
+		if b := w.get("far"); b.ErrorCount != 1 || b.Instance.CompletedTime == 0 || b.ScheduledTrigger != b.Instance.CompletedTime+2250 {
+			t.Errorf("%+v", b)
+		}
+	})
+}
+
+// TestWP5NoRunIsLeftLockedWhenTheTimeOfACallIsOver: what cannot be carried through in time is asked to run, or told to have failed.
+func TestWP5NoRunIsLeftLockedWhenTheTimeOfACallIsOver(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		far := map[string]bool{}
+		for i := range 20 {
+			id := fmt.Sprintf("far%02d", i)
+			far[id] = true
+			w.bot(store.Registration{ID: id, Triggers: []string{"q"}}, reads("q"))
+		}
+		w.bot(store.Registration{ID: "near", Triggers: []string{"q"}}, reads("q"))
+		o := NewOnce(w.st, hanging{w, far}, quiet(OnceConfig{Parallel: 1}))
+		w.publish("q", 0)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		r, err := o.Moved(ctx, map[string]Head{"q": w.head("q")})
+		took := time.Since(w.began)
+		if err != nil || r.Started != 0 || r.Refused == 0 || r.Refused+r.Requested != 21 || took > time.Minute {
+			t.Errorf("after %v: %+v, %v", took, r, err)
+		}
+		for id := range far {
+			if b := w.get(id); Deadline(&b) != 0 {
+				t.Errorf("%s is locked: %+v", id, b.Instance)
+			}
+		}
+		// It was asked to run, so that this shows, and whoever has the time starts it.
+		if b := w.get("near"); b.InvokeTime != 0 || b.Requested["queue:q"] != w.head("q").ID {
+			t.Errorf("%+v", b)
+		}
+		_, err = o.Changed(ctx, []string{"near"})
+		var failures *Failures
+		if !errors.Is(err, ErrNoTime) || !errors.As(err, &failures) || !failures.All() || failures.Bots[0].Bot != "near" {
+			t.Errorf("got error %v", err)
+		}
+		if r, err := o.Changed(t.Context(), []string{"near"}); err != nil || r.Started != 1 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
+// TestARunThatIsBegunIsCarriedThroughBeforeTheCallsTimeIsOver, however slow each of its steps is.
+func TestARunThatIsBegunIsCarriedThroughBeforeTheCallsTimeIsOver(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.bot(store.Registration{ID: "a", Triggers: []string{"q"}}, reads("q"))
+		w.publish("q", 0)
+		for _, c := range []struct {
+			what           string
+			lock, complete time.Duration
+			hangs          bool
+		}{
+			{what: "the lock", lock: time.Hour},
+			{what: "the lock and the release", lock: time.Hour, complete: runTime - lockTime - time.Second},
+			{what: "all", lock: lockTime - time.Second, complete: runTime - lockTime - invokeTime, hangs: true},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), runTime+time.Millisecond)
+			st := w.st
+			st.Bots = &slowSteps{Bots: st.Bots, lock: c.lock, complete: c.complete}
+			before, began := w.get("a"), time.Now()
+			o := NewOnce(st, hanging{w, map[string]bool{"a": c.hangs}}, quiet(OnceConfig{}))
+			r, err := o.Moved(ctx, map[string]Head{"q": w.head("q")})
+			if err != nil || r.Refused != 1 || ctx.Err() != nil {
+				t.Errorf("%s: after %v: %+v, %v", c.what, time.Since(began), r, err)
+			}
+			cancel()
+			if b := w.get("a"); Deadline(&b) != 0 || b.ErrorCount != before.ErrorCount+1 {
+				t.Errorf("%s: %+v", c.what, b)
+			}
+			time.Sleep(time.Hour)
+		}
+	})
+}
+
+// slowSteps stores locks and ends of runs, and then takes its time to answer.
+type slowSteps struct {
+	store.Bots
+	lock, complete time.Duration
+}
+
+func (s *slowSteps) Lock(ctx context.Context, l store.Lock) error {
+	return errors.Join(s.Bots.Lock(ctx, l), pass(ctx, s.lock))
+}
+
+func (s *slowSteps) Complete(ctx context.Context, c store.Complete) error {
+	return errors.Join(s.Bots.Complete(ctx, c), pass(ctx, s.complete))
+}
+
+func pass(ctx context.Context, d time.Duration) error {
+	if !sleep(ctx, d) {
+		return context.Cause(ctx)
+	}
+	return nil
 }

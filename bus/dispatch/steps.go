@@ -65,15 +65,18 @@ type steps struct {
 	log     *slog.Logger
 }
 
+// errNoAnswer is why a step was given up.
+var errNoAnswer = fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+
 // errLost tells that the row is gone or was locked since it was read.
 var errLost = errors.New("dispatch: another took the lock")
 
 // start takes the lock of dec and invokes the bot, whose row is row. It returns the row as the lock left it; or errLost; or,
 // where no run can come of it, the end of that run, which the caller must store with release: until then nobody would run the
-// bot. ctx should not end before that.
+// bot. ctx should not end before that; no more than lockTime and invokeTime are spent here.
 func (s *steps) start(ctx context.Context, row store.Bot, dec Decision) (store.Bot, *store.Complete, error) {
 	lock := dec.Lock
-	err := s.store.Bots.Lock(ctx, lock)
+	err := within(ctx, lockTime, func(ctx context.Context) error { return s.store.Bots.Lock(ctx, lock) })
 	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 		return row, nil, errLost
 	}
@@ -88,12 +91,19 @@ func (s *steps) start(ctx context.Context, row store.Bot, dec Decision) (store.B
 	payload, err := Payload(row, lock.At)
 	if err == nil {
 		s.log.DebugContext(ctx, "invoking a bot", "bot", row.ID, "token", lock.At, "reason", string(dec.Reason))
-		err = s.invoker.Invoke(ctx, row, payload)
+		err = within(ctx, invokeTime, func(ctx context.Context) error { return s.invoker.Invoke(ctx, row, payload) })
 	}
 	if err != nil {
 		return s.giveBack(ctx, row, lock, "invocation failed", err)
 	}
 	return row, nil, nil
+}
+
+// within does a step in at most the time d.
+func within(ctx context.Context, d time.Duration, step func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, d, errNoAnswer)
+	defer cancel()
+	return step(ctx)
 }
 
 // giveBack returns the end, as failed, of a lock that led to no run.

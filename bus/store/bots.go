@@ -82,7 +82,8 @@ type Checkpoint struct {
 type Instance struct {
 	// Token identifies the run; the lock sets it together with InvokeTime (ms).
 	Token, InvokeTime int64
-	// RequestID, StartTime (ms) and MaxDuration (ms) are set by the run itself when it starts.
+	// RequestID, StartTime (ms) and MaxDuration (ms) are set by the run itself when it starts. RequestID is "released" where the
+	// run ended before that.
 	RequestID              string
 	StartTime, MaxDuration int64
 	// CompletedTime (ms) is 0 while the run is on. Status is StatusComplete, StatusError or "".
@@ -243,6 +244,7 @@ type Bots interface {
 	// the run has lost its lock and must stop.
 	Extend(ctx context.Context, c Confirm) error
 	// Complete ends the run with this token and request id, or returns ErrConflict when the lock was lost. An empty
-	// RequestID ends a run that was never started: its invocation failed (W-P5).
+	// RequestID ends a run that was never started: its invocation failed (W-P5). The row then has the request id "released",
+	// so that no software can start it any more.
 	Complete(ctx context.Context, c Complete) error
 }

@@ -8,6 +8,8 @@
 // well. Batch size 1000, no batching window; a limit of retries and of age, bisection and partial answers as for every stream of the bus.
 // What is given up is found by the scheduler.
 //
+// Timeout five minutes. No run is begun in the last half minute: the scheduler begins it.
+//
 // # Environment
 //
 // Besides that of every function of the bus: RSTREAMS_SCHEDULER, the name of the function scheduler, which is told of bots

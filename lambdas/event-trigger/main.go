@@ -12,6 +12,8 @@
 // the writes that are left out are the claims before. Batch size 1000, no batching window; a limit of retries and of age, bisection
 // and partial answers as for every stream of the bus. What is given up is found by the scheduler.
 //
+// Timeout five minutes. No run is begun in the last half minute: bots whose turn comes then are asked to run, and bot-runner starts them.
+//
 // # Rights
 //
 // LeoSettings: dynamodb:GetItem. LeoCron: dynamodb:GetItem, UpdateItem, Scan. The bots' functions: lambda:InvokeFunction; their

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -226,6 +227,62 @@ func TestWhatComesAgain(t *testing.T) {
 		if (err != nil) != c.fails || answer.Failed() != c.again || err != nil && !errors.Is(err, c.err) {
 			t.Errorf("%s: again from %q, %v", c.what, answer.Failed(), err)
 		}
+	}
+}
+
+// unreachable are functions of a region that does not answer, but for one.
+type unreachable struct{ but string }
+
+func (u unreachable) Invoke(ctx context.Context, bot store.Bot, _ []byte) error {
+	if bot.ID == u.but {
+		return nil
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// TestWP4TargetsThatDoNotAnswerLeaveNoBotLocked when the function's time is over, and hold up no other bot.
+func TestWP4TargetsThatDoNotAnswerLeaveNoBotLocked(t *testing.T) {
+	for _, c := range []struct {
+		far     int
+		started bool // in this invocation; else it is asked to run, which bot-runner sees
+	}{{200, true}, {1000, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(time.Until(time.Date(2026, 11, 21, 2, 35, 0, 0, time.UTC)))
+			st := memory.New(memory.Options{})
+			for i := range c.far + 1 {
+				if err := st.Bots.Register(t.Context(), store.Registration{
+					ID: fmt.Sprintf("b%04d", i), Triggers: []string{"q"}, Invocation: store.Invocation{Type: "lambda", Lambda: "f"},
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			near := fmt.Sprintf("b%04d", c.far)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+			defer cancel()
+			env := newEnv(st, io.Discard)
+			head := "z/2026/11/21/02/35/1795228500001-0000001"
+			answer, err := handler(env, dispatcher.New(env, unreachable{near}), time.Now)(ctx, shell.DynamoEvent{Records: []shell.DynamoRecord{
+				record(1, "", row("q", head, "")),
+			}})
+			if end, _ := ctx.Deadline(); err != nil || answer.Failed() != "" || time.Until(end) < dispatcher.Reserve {
+				t.Errorf("%d: again from %q, %v, %v left", c.far, answer.Failed(), err, time.Until(end))
+			}
+			bots, err := st.Bots.List(t.Context(), "", c.far+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, b := range bots {
+				switch {
+				case b.ID == near:
+					if locked := dispatch.Deadline(&b) != 0; locked != c.started || b.Requested["queue:q"] != head {
+						t.Errorf("%d: started %v, %+v", c.far, locked, b)
+					}
+				case dispatch.Deadline(&b) != 0 || b.Requested["queue:q"] != head:
+					t.Fatalf("%d: %s is locked, or was not asked: %+v", c.far, b.ID, b.Instance)
+				}
+			}
+		})
 	}
 }
 

@@ -7,7 +7,8 @@
 //
 // # Invocation
 //
-// Timeout 120 s or more. No retries of asynchronous invocations, and a maximum event age of 60 s: the next turn does all that is due.
+// Timeout 120 s or more: no run is begun in the last half minute. No retries of asynchronous invocations, and a maximum event age
+// of 60 s: the next turn does all that is due.
 // No reserved concurrency: a turn and what bot-runner asks for run beside each other.
 //
 // # Rights

@@ -146,6 +146,20 @@ func runsExclude(w *world) {
 	if err != nil || row.Instance.Status != store.StatusComplete || row.Instance.CompletedTime == 0 {
 		w.Errorf("%+v %v", row.Instance, err)
 	}
+	// A run that was given up before it started is delivered after all: neither begins it.
+	payload = w.locked(id)
+	row, err = w.store.Bots.Get(w.Context(), id)
+	w.ok(err)
+	w.ok(w.store.Bots.Complete(w.Context(), store.Complete{Bot: id, Token: row.Token, At: row.Token + 1, Failed: true}))
+	if h := w.runTheirs(payload, map[string]any{"result": "done"}); !strings.Contains(fmt.Sprint(h.Answer), "already running") {
+		w.Errorf("Node, whose run was given up, answers %v", h.Answer)
+	}
+	if ran, err := w.runOurs(id, payload, nil); ran || err != nil {
+		w.Errorf("ours ran although it was given up: %v %v", ran, err)
+	}
+	if h := w.runTheirs(w.locked(id), map[string]any{"result": "done"}); h.Answer != "done" {
+		w.Errorf("Node's next run answers %v", h.Answer)
+	}
 }
 
 func logsShared(w *world) {

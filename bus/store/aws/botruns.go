@@ -170,6 +170,10 @@ func (b bots) Complete(ctx context.Context, c store.Complete) error {
 		}
 		u.set(num(c.At), inInstance("completedTime")...)
 		u.set(str(rules.StatusOf(c)), inInstance("status")...)
+		if c.RequestID == "" {
+			u.set(str(rules.Released), inInstance("requestId")...)
+			u.mark(inInstance("requestId")...)
+		}
 		if c.Log != nil {
 			u.set(binary(c.Log), inInstance("log")...)
 		} else {

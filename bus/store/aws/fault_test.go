@@ -266,6 +266,12 @@ func TestAWriteWhoseAnswerWasLostIsDoneOnce(t *testing.T) {
 				return s.Bots.Complete(ctx, store.Complete{Bot: "b", Token: 20, RequestID: "r", At: 30, Failed: true})
 			},
 		},
+		"Complete of a run that never started": {
+			instance(item{"token": num(20), "requestId": str("released"), "completedTime": num(30), "status": str("error")}),
+			func(ctx context.Context, s store.Store) error {
+				return s.Bots.Complete(ctx, store.Complete{Bot: "b", Token: 20, At: 30, Failed: true})
+			},
+		},
 		"Swap": {
 			item{"id": str("x"), "value": object(item{"n": &number{Value: "2.5"}})},
 			func(ctx context.Context, s store.Store) error {

@@ -26,8 +26,9 @@ import (
 const (
 	// maxPayload is the most bytes that an asynchronous invocation and an SNS message take.
 	maxPayload = 256 << 10
-	// postTimeout is how long the answer to a POST is waited for. Whoever has the whole request may run as long as it likes.
-	postTimeout = 10 * time.Second
+	// postTimeout is how long the answer to a POST is waited for. Whoever has the whole request may run as long as it likes. It must be
+	// less than the dispatchers' patience: what they give up counts as failed.
+	postTimeout = 4 * time.Second
 )
 
 // invoker starts bots that are Lambda functions, subscribers of SNS topics, or web addresses (C57), in any region and account.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -125,6 +127,43 @@ func TestTheRowOfARun(t *testing.T) {
 		delete(want, gone)
 	}
 	sameRow(t, row(), want)
+}
+
+// The start of leo-sdk 6.0.18 (lib/cron.js, checkLock) tests no completedTime. AWS keeps an invocation for hours that the function
+// had no room for, so that a run may be delivered long after it was expired or given back (C50).
+func TestARunThatEndedBeforeItStartedCannotBeStartedByTheOriginal(t *testing.T) {
+	o := awstest.New(t)
+	bots := awstest.OpenWith(t, *o).Store().Bots
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := dynamodb.NewFromConfig(awstest.Config(t))
+	checkLock := func(token int64) error {
+		_, err := client.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+			TableName: &o.Resources.LeoCron, Key: awstest.Key("id", "b"),
+			UpdateExpression: awssdk.String("set #instances.#index.#startTime = :startTime, #instances.#index.#requestId = :requestId, #instances.#index.#maxDuration = :maxDuration"),
+			ConditionExpression: awssdk.String("#instances.#index.#token = :token AND attribute_not_exists(#instances.#index.#startTime) AND " +
+				"attribute_not_exists(#instances.#index.#requestId)"),
+			ExpressionAttributeNames: map[string]string{"#instances": "instances", "#index": "0", "#token": "token",
+				"#startTime": "startTime", "#requestId": "requestId", "#maxDuration": "maxDuration"},
+			ExpressionAttributeValues: awstest.Item{":token": n(token), ":startTime": n(token + 1), ":requestId": s("node"), ":maxDuration": n(5)},
+		})
+		return err
+	}
+	must(bots.Register(t.Context(), store.Registration{ID: "b"}))
+	// The first lock makes the map of the run, the second takes the id of the run before away.
+	for _, token := range []int64{100, 200} {
+		must(bots.Lock(t.Context(), store.Lock{Bot: "b", Seen: token - 100, At: token}))
+		must(bots.Complete(t.Context(), store.Complete{Bot: "b", Token: token, At: token + 50, Failed: true}))
+		if _, refused := errors.AsType[*ddb.ConditionalCheckFailedException](checkLock(token)); !refused {
+			t.Errorf("the original starts run %d, which has ended", token)
+		}
+	}
+	must(bots.Lock(t.Context(), store.Lock{Bot: "b", Seen: 200, At: 300}))
+	must(checkLock(300))
 }
 
 // Rows as the original software leaves them: all steps work on each of them, and what is unknown stays.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/rstreams-go/rstreams/bus/store"
+	"github.com/rstreams-go/rstreams/bus/store/internal/rules"
 )
 
 var runTests = []test{
@@ -140,6 +141,29 @@ var runTests = []test{
 		e.same([]any{got.Instance.Status, got.ErrorCount, got.ScheduledTrigger, got.Instance.CompletedTime},
 			[]any{store.StatusError, 1, int64(900), int64(110)})
 		e.is(e.Bots.Confirm(e.Context(), confirm(b, 100, "late")), store.ErrConflict)
+	}},
+	{"a run that ended before it started has a request id, which the next lock takes away", func(e *env) { // C50
+		b := e.name("b")
+		e.ok(e.Bots.Register(e.Context(), store.Registration{ID: b}))
+		for i, failed := range []bool{true, false} {
+			at := int64(i+1) * 100
+			e.ok(e.Bots.Lock(e.Context(), store.Lock{Bot: b, Seen: e.bot(b).InvokeTime, At: at}))
+			e.same(e.bot(b).Instance.RequestID, "")
+			e.ok(e.Bots.Complete(e.Context(), store.Complete{Bot: b, Token: at, At: at + 10, Failed: failed}))
+			// The original's start tests the token, startTime and requestId, and not the end.
+			ended := e.bot(b)
+			e.same([]any{ended.Instance.RequestID, ended.Instance.StartTime}, []any{rules.Released, int64(0)})
+			e.is(e.Bots.Confirm(e.Context(), confirm(b, at, "late")), store.ErrConflict)
+			for _, id := range []string{"", rules.Released} { // It ends once, whatever it is called.
+				e.is(e.Bots.Complete(e.Context(), store.Complete{Bot: b, Token: at, RequestID: id, At: at + 20, Failed: true}), store.ErrConflict)
+				e.is(e.Bots.Extend(e.Context(), confirm(b, at, id)), store.ErrConflict)
+			}
+			e.same(e.bot(b), ended)
+		}
+		e.ok(e.Bots.Lock(e.Context(), store.Lock{Bot: b, Seen: 200, At: 300}))
+		e.ok(e.Bots.Confirm(e.Context(), confirm(b, 300, "next")))
+		e.ok(e.Bots.Complete(e.Context(), store.Complete{Bot: b, Token: 300, RequestID: "next", At: 310}))
+		e.same(e.bot(b).Instance.RequestID, "next")
 	}},
 	{"failures are counted and success sets the count to 0", func(e *env) {
 		b := e.name("b")

@@ -197,6 +197,11 @@ func Lock(b *store.Bot, l store.Lock) error {
 	return nil
 }
 
+// Released is the request id of a run that ended before it started: its invocation failed, or nothing came of it in time. The
+// start of the original software tests that there is no request id, and not that there is no end: without one, a delivery that
+// comes hours later would start beside the run after it (C50).
+const Released = "released"
+
 // Confirm starts a run: the second update. A run that was completed before it started, because its invocation failed,
 // cannot start any more: the next one may be running.
 func Confirm(b *store.Bot, c store.Confirm) error {
@@ -232,6 +237,9 @@ func Complete(b *store.Bot, c store.Complete) error {
 		return lostLock(c.Bot, c.Token)
 	}
 	i.CompletedTime, i.Status = c.At, StatusOf(c)
+	if i.RequestID == "" {
+		i.RequestID = Released
+	}
 	i.Log, i.Result = slices.Clone(c.Log), slices.Clone(c.Result)
 	if c.Failed {
 		b.ErrorCount++
