@@ -6,6 +6,10 @@
 // in their order, up to a time that is long settled (W-D11). It is published through package sequencer, which puts it into
 // "<queue>/_archive" and then moves the queue's archive end. Only what that end covers is archived: a pass that dies leaves at
 // most an object that nothing refers to, and the next begins at the same place.
+//
+// A chunk whose object is gone, or that is not what it says, stops its queue's archive behind what comes before it: an operator may
+// still restore the object. Once the chunk has reached three quarters of the time that events stay, what follows must not be lost as
+// well. The chunk is passed over then, with what can be read of it archived, a gap counted and a dead letter that names it.
 package archive
 
 import (
@@ -51,7 +55,8 @@ type Config struct {
 	Lease time.Duration
 	// Until is when to begin no more chunks; what is in work is then published. Zero means never.
 	Until time.Time
-	// Sequencer configures how objects are published. Owner is the archiver's to set.
+	// Sequencer configures how objects are published. Owner is the archiver's to set. TTL also says how long events wait in the index
+	// to be archived.
 	Sequencer sequencer.Config
 	// Now is the clock; nil means time.Now. Logger gets what an operator should know; nil means slog.Default.
 	Now    func() time.Time
@@ -63,7 +68,12 @@ type Archiver struct {
 	store store.Store
 	cfg   Config
 	seq   *sequencer.Sequencer
+	// giveUp is how old a chunk that cannot be read has to be to be passed over; 0 means never, as nothing expires.
+	giveUp time.Duration
 }
+
+// defaultTTL is the sequencer's.
+const defaultTTL = 7 * 24 * time.Hour
 
 // New returns an archiver of st.
 func New(st store.Store, cfg Config) *Archiver {
@@ -80,7 +90,12 @@ func New(st store.Store, cfg Config) *Archiver {
 		cfg.Logger = slog.Default()
 	}
 	cfg.Sequencer.Owner, cfg.Sequencer.CheckBlobs = "archiver/"+cfg.Owner, false
-	return &Archiver{store: st, cfg: cfg, seq: sequencer.New(st, cfg.Sequencer)}
+	ttl := cfg.Sequencer.TTL
+	if ttl == 0 {
+		ttl = defaultTTL
+	}
+	// The alarm of archives that are behind goes off at half of the time.
+	return &Archiver{store: st, cfg: cfg, seq: sequencer.New(st, cfg.Sequencer), giveUp: max(ttl/4*3, 0)}
 }
 
 func setDefault[T cmp.Ordered](v *T, d T) {
@@ -97,7 +112,7 @@ type Result struct {
 	Events          int64
 	// Bad counts lines that are no events and were not archived: they are dead letters.
 	Bad int64
-	// Gaps counts places where the index had lost events before they were archived.
+	// Gaps counts places where the index had lost events before they were archived, and chunks that were passed over.
 	Gaps int
 	// Behind is the age of the oldest event of any queue that is not archived now, 0 for none; BehindQueue is that queue.
 	Behind      time.Duration
@@ -222,7 +237,7 @@ func (a *Archiver) queue(ctx context.Context, q store.Queue) (res Result, err er
 		if err != nil || first.End == "" {
 			return res, err
 		}
-		age, err := a.age(first.Start, end)
+		age, err := a.age(&first, end)
 		if err != nil {
 			return res, err
 		}
@@ -235,11 +250,18 @@ func (a *Archiver) queue(ctx context.Context, q store.Queue) (res Result, err er
 			return res, nil
 		}
 		o, err := a.object(ctx, q.Name, end, through)
+		var damage *damageError
+		if errors.As(err, &damage) && damage.before != "" {
+			// What comes before the chunk does not wait for it, and is older.
+			if o, err = a.object(ctx, q.Name, end, damage.before); err == nil && o.damage == nil {
+				o.damage = damage
+			}
+		}
 		if err != nil {
 			return res, err
 		}
 		if o.pointer.Records == 0 {
-			return res, nil // It expired before it was read, or there is no event in it.
+			return res, o.damage // Or it expired before it was read, or there is no event in it.
 		}
 		if err := a.publish(ctx, q.Name, o); err != nil {
 			return res, err
@@ -291,11 +313,14 @@ func (a *Archiver) first(ctx context.Context, q store.Queue, end string) (store.
 	}
 }
 
-// age returns how long ago the first event was made that is not archived.
-func (a *Archiver) age(start, end string) (time.Duration, error) {
-	id, err := eid.Parse(max(start, end))
+// age returns how long ago the first event was made that is not archived; c is its chunk.
+func (a *Archiver) age(c *store.Chunk, end string) (time.Duration, error) {
+	id, err := eid.Parse(max(c.Start, end))
 	if err != nil {
-		return 0, fmt.Errorf("%w: chunk that begins at %q: %w", store.ErrCorrupt, start, err)
+		id, err = eid.Parse(c.End) // What is wrong with the chunk is told when it is read.
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: chunk from %q to %q: %w", store.ErrCorrupt, c.Start, c.End, err)
 	}
 	return max(a.cfg.Now().Sub(time.UnixMilli(id.Millis)), 0), nil
 }

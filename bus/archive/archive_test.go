@@ -76,13 +76,19 @@ func (w *world) put(text string) {
 // pointer publishes events that lie in a blob.
 func (w *world) pointer(queue string, lines ...string) {
 	w.t.Helper()
+	w.claim(queue, int64(len(lines)), lines...)
+}
+
+// claim publishes a pointer that says that the lines of its blob are n events.
+func (w *world) claim(queue string, n int64, lines ...string) {
+	w.t.Helper()
 	text := strings.Join(lines, "\n") + "\n"
 	gz := chunk.AppendGzip(nil, []byte(text))
 	ref, _, err := w.store.Blobs.Put(w.t.Context(), fmt.Sprintf("bus/%s/%d.gz", queue, w.sequence), strings.NewReader(string(gz)))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n, size, gzipSize := int64(len(lines)), int64(len(text)), int64(len(gz))
+	size, gzipSize := int64(len(text)), int64(len(gz))
 	line, err := chunk.AppendPointer(nil, &chunk.Pointer{
 		Queue: queue, Blob: ref, Records: n, Size: size, GzipSize: gzipSize,
 		Offsets: []store.Offset{{Event: queue, End: n - 1, Records: n, Size: size, GzipSize: gzipSize}},
@@ -399,8 +405,11 @@ func TestEventsThatWereGoneAreReportedAndDamageStopsItsQueueOnly(t *testing.T) {
 	}
 	w.now = w.now.Add(2 * time.Hour)
 	res, err := archive.New(w.store, w.config("a")).Run(t.Context())
-	if !errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), "damaged") || res.Gaps != 1 || res.Events != 9 {
+	if !errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), "damaged") || res.Gaps != 1 || res.Events != 12 {
 		t.Fatalf("%+v, %v", res, err)
+	}
+	if got, want := w.archived("damaged"), w.live("q")[:3]; len(got) != 3 || got[2].n != want[2].n {
+		t.Errorf("archived of what comes before the damage: %v", got)
 	}
 	if res.BehindQueue != "damaged" || res.Behind < 2*time.Hour {
 		t.Errorf("behind: %v of %s", res.Behind, res.BehindQueue)

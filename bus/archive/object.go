@@ -3,14 +3,17 @@ package archive
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/rstreams-go/rstreams/bus/chunk"
+	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/bus/eid"
 	"github.com/rstreams-go/rstreams/bus/event"
 	"github.com/rstreams-go/rstreams/bus/sequencer"
@@ -43,9 +46,11 @@ type object struct {
 	// last is the id of the last event, also where that was a line that could not be archived; "" for none.
 	last string
 	gaps int
-	// bad holds lines that are no events, badLines their number.
-	bad      bytes.Buffer
-	badLines int
+	// bad holds lines that are no events, badLines their number, and the letters of chunks that were passed over, chunks their number.
+	bad              bytes.Buffer
+	badLines, chunks int
+	// damage is what was wrong with the first of these chunks.
+	damage error
 
 	out     io.Writer
 	section store.Offset
@@ -91,6 +96,25 @@ var (
 	errStopped = errors.New("the blob is not being stored")
 )
 
+// damageError is a chunk that cannot be archived whole, however often it is read.
+type damageError struct {
+	// before is where the chunk before it ends, "" where the object would begin with this one.
+	before string
+	err    error
+}
+
+// Error says what is wrong.
+func (e *damageError) Error() string { return e.err.Error() }
+
+// Unwrap returns the error of the store, or of the text.
+func (e *damageError) Unwrap() error { return e.err }
+
+// damaged tells whether an error of reading a chunk is the chunk's own, and not of a storage that may be well the next time.
+func damaged(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrInvalid) ||
+		errors.Is(err, chunk.ErrCorrupt)
+}
+
 // keyQueue bounds a queue's name in a key of at most 1024 bytes.
 func keyQueue(queue string) string {
 	if len(queue) > maxKeyQueue {
@@ -119,7 +143,18 @@ func (a *Archiver) fill(ctx context.Context, o *object, queue, end, through stri
 					"queue", queue, "after", prev, "before", c.Start, "expected", c.Prev)
 			}
 			if err := a.chunk(ctx, o, c, end); err != nil {
-				return fmt.Errorf("chunk %s: %w", c.End, err)
+				err = fmt.Errorf("chunk %s: %w", c.End, err)
+				switch {
+				case !damaged(err):
+					return err
+				case !a.late(c):
+					return &damageError{o.last, err}
+				}
+				a.cfg.Logger.ErrorContext(ctx, "a chunk cannot be read to its end and is passed over before what follows it expires",
+					"queue", queue, "from", c.Start, "to", c.End, "error", err)
+				if err := a.passOver(o, c, err); err != nil {
+					return err
+				}
 			}
 			prev, o.last = c.End, c.End
 		}
@@ -174,10 +209,10 @@ func (a *Archiver) chunk(ctx context.Context, o *object, c *store.Chunk, end str
 			return fmt.Errorf("line %d: %w", n, err)
 		}
 		id, idErr := first.Add(int(n))
-		if idErr != nil {
-			return fmt.Errorf("%w: it has more events than its ids: %w", store.ErrCorrupt, idErr)
-		}
 		text := id.String()
+		if idErr != nil || n == c.Records || text > c.End { // More would have the ids of others.
+			return fmt.Errorf("%w: it has more events than the %d it says", store.ErrCorrupt, c.Records)
+		}
 		if text <= end {
 			continue
 		}
@@ -213,9 +248,48 @@ func (o *object) add(raw []byte, id string) error {
 	return nil
 }
 
+// passOver notes a chunk that could not be read to its end. The events before the damage are in the object, as readers got them too.
+func (a *Archiver) passOver(o *object, c *store.Chunk, cause error) error {
+	o.gaps++
+	if o.damage == nil {
+		o.damage = cause
+	}
+	if o.chunks++; o.badLines+o.chunks > maxBadLines {
+		return nil
+	}
+	at := a.cfg.Now().UnixMilli()
+	letter := deadletter.Letter{
+		Reason: deadletter.ReasonChunk, Queue: c.Queue, EID: c.Start, At: at,
+		Error: fmt.Sprintf("the %d events from %s to %s are not in the archive, but for those before the damage: %v", c.Records, c.Start, c.End, cause),
+	}
+	if c.Blob != nil {
+		letter.SetRaw([]byte("s3://" + c.Blob.Bucket + "/" + c.Blob.Key))
+	} else {
+		letter.SetRaw(c.Gzip)
+	}
+	payload, err := json.Marshal(letter)
+	if err != nil {
+		return fmt.Errorf("dead letter: %w", err)
+	}
+	line, err := event.AppendLine(nil, &event.Event{
+		Bot: deadletter.SequencerBot, Queue: deadletter.Queue, Payload: payload, Timestamp: at, SourceTimestamp: at,
+	}, -1)
+	if err != nil {
+		return fmt.Errorf("dead letter: %w", err)
+	}
+	o.bad.Write(line)
+	return nil
+}
+
+// late tells whether a chunk is so old that what follows it must not wait for it any longer.
+func (a *Archiver) late(c *store.Chunk) bool {
+	end, err := eid.Parse(c.End)
+	return err == nil && a.giveUp > 0 && a.cfg.Now().Sub(time.UnixMilli(end.Millis)) >= a.giveUp
+}
+
 // addBad notes a line that becomes a dead letter.
 func (o *object) addBad(raw []byte) {
-	if o.badLines++; o.badLines > maxBadLines {
+	if o.badLines++; o.badLines+o.chunks > maxBadLines {
 		return
 	}
 	o.bad.Write(raw[:min(len(raw), maxBadBytes)])
@@ -267,8 +341,8 @@ func (a *Archiver) publish(ctx context.Context, queue string, o *object) error {
 	if o.badLines > 0 {
 		a.cfg.Logger.ErrorContext(ctx, "lines of a queue are no events and are not archived; see the dead letters",
 			"queue", queue, "from", o.pointer.StartID, "to", o.pointer.EndID, "lines", o.badLines)
-		line = append(line, o.bad.Bytes()...)
 	}
+	line = append(line, o.bad.Bytes()...)
 	r, err := a.seq.Process(ctx, sequencer.Batch{Records: []sequencer.Record{{
 		Sequence: "1", Arrival: a.cfg.Now().UnixMilli(), Data: line, Plain: true,
 	}}})

@@ -35,6 +35,8 @@ const (
 	ReasonEvent Reason = "bad-event"
 	// ReasonPointer is a pointer record that contradicts itself or the bus.
 	ReasonPointer Reason = "bad-pointer"
+	// ReasonChunk is a chunk that could not be archived whole. Raw names its object, or holds its compressed bytes.
+	ReasonChunk Reason = "bad-chunk"
 	// ReasonHandler is an event that a bot's handler refused.
 	ReasonHandler Reason = "handler"
 )
@@ -53,7 +55,7 @@ type Letter struct {
 	Shard    string `json:"shard,omitempty"`
 	Sequence string `json:"sequence,omitempty"`
 	Line     int    `json:"line,omitempty"`
-	// EID is the id of the event that a handler refused, and Attempts how often it tried.
+	// EID is the id of the event that a handler refused, and Attempts how often it tried; for ReasonChunk the id of its first event.
 	EID      string `json:"eid,omitempty"`
 	Attempts int    `json:"attempts,omitempty"`
 	// At is when the input arrived, or when the handler gave up, in ms.

@@ -333,6 +333,69 @@ func TestARefusedRecordIsPutAgain(t *testing.T) {
 	})
 }
 
+// TestAWriteThatFailsSaysWhatIsDurable, so that it is not written, and counted, again.
+func TestAWriteThatFailsSaysWhatIsDurable(t *testing.T) {
+	const events, perCall = 100, 3
+	limits := store.IntakeLimits{Records: perCall, RecordBytes: 2000}
+	var all pipe
+	all.limits = limits
+	if err := monitor.Write(t.Context(), &all, many(events), "0", time.UnixMilli(5)); err != nil {
+		t.Fatal(err)
+	}
+	// refuse refuses the nth record, from 0, of the write.
+	refuse := func(n int, err error) func(int, store.Record) error {
+		return func(_ int, r store.Record) error {
+			if string(r.Data) == string(all.records[n].Data) {
+				return err
+			}
+			return nil
+		}
+	}
+	before := func(n int) int { // events
+		p := pipe{limits: limits, records: all.records[:n]}
+		return len(p.lines(t))
+	}
+	if before(1) != before(2)-before(1) || len(all.records) < 2*perCall+2 {
+		t.Fatalf("%d records, %d events in the first", len(all.records), before(1))
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for n := range all.records {
+			for _, cause := range []error{store.ErrThrottled, store.ErrTooLarge, errors.New("a code that nobody knows")} {
+				p := pipe{limits: limits, fail: refuse(n, cause)}
+				err := monitor.Write(t.Context(), &p, many(events), "0", time.UnixMilli(5))
+				var w *monitor.WriteError
+				if !errors.As(err, &w) || !errors.Is(err, cause) || w.Durable != before(n) {
+					t.Errorf("record %d refused by %v: %v, want %d durable", n, cause, err, before(n))
+				}
+			}
+		}
+	})
+	down := failing{&pipe{limits: limits}, 2}
+	err := monitor.Write(t.Context(), &down, many(events), "0", time.UnixMilli(5))
+	var w *monitor.WriteError
+	if !errors.As(err, &w) || !errors.Is(err, store.ErrUnavailable) || w.Durable != before(2*perCall) {
+		t.Errorf("the third call fails: %v, want %d durable", err, before(2*perCall))
+	}
+	bad := many(3)
+	bad[2].Payload = nil
+	if err := monitor.Write(t.Context(), &pipe{}, bad, "0", time.UnixMilli(5)); !errors.As(err, &w) || w.Durable != 0 {
+		t.Errorf("an event that is none: %v", err)
+	}
+}
+
+// failing is an intake that is away after some calls.
+type failing struct {
+	*pipe
+	calls int
+}
+
+func (f *failing) Put(ctx context.Context, records []store.Record) ([]store.Ack, error) {
+	if f.calls--; f.calls < 0 {
+		return nil, store.ErrUnavailable
+	}
+	return f.pipe.Put(ctx, records)
+}
+
 func ExampleEvents() {
 	before := store.Bot{ID: "orders-enrich", Instance: store.Instance{InvokeTime: 1_000}}
 	after := store.Bot{ID: "orders-enrich", Instance: store.Instance{InvokeTime: 1_000, CompletedTime: 1_800, Status: store.StatusComplete}}

@@ -15,7 +15,7 @@ import (
 const (
 	metricNamespace     = "RStreams"
 	metricArchiveBehind = "ArchiveBehind"
-	metricArchiveGaps   = "ArchiveGaps" // places where events left the index before they were archived
+	metricArchiveGaps   = "ArchiveGaps" // places where events left the index before they were archived, and chunks that cannot be
 	metricLoadBehind    = "FirehoseBehind"
 	metricLostBatches   = "LostBatches" // batches of the stream that were given up and wait in the bucket
 )

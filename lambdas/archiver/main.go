@@ -4,7 +4,8 @@
 //
 // Environment, besides that of every function of the bus (package lambdas/internal/shell):
 //
-//	RSTREAMS_TTL_SECONDS  how long events stay in the index; default 604800, 7 days
+//	RSTREAMS_TTL_SECONDS  how long events stay in the index; default 604800, 7 days. A chunk that cannot be read stops its queue's
+//	                      archive for three quarters of that, and is passed over then
 //	RSTREAMS_ARCHIVE_AGE  how old a queue's oldest event that is not archived has to be; default 1h, and never more than an eighth
 //	                      of the time that events stay
 //	RSTREAMS_LEASE        as for kinesis-processor
@@ -64,10 +65,7 @@ func run(ctx context.Context, env *shell.Env, cfg archive.Config) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		cfg.Until = deadline.Add(-time.Until(deadline) / finishing)
 	}
-	cfg.Owner = shell.RequestID(ctx)
-	if cfg.Owner == "" {
-		cfg.Owner = uuid.NewString()
-	}
+	cfg.Owner = shell.RequestID(ctx) + "/" + uuid.NewString() // AWS may deliver an invocation twice under one request id.
 	res, err := archive.New(env.Store, cfg).Run(ctx)
 	if res.Busy {
 		env.Logger.InfoContext(ctx, "another invocation is archiving")

@@ -49,10 +49,7 @@ func load(ctx context.Context, env *shell.Env, cfg sequencer.Config) error {
 	ctx, cancel := shell.Ahead(ctx, reserve, errDeadline)
 	defer cancel()
 	lostErr := countLost(ctx, env)
-	owner := shell.RequestID(ctx)
-	if owner == "" {
-		owner = uuid.NewString()
-	}
+	owner := shell.RequestID(ctx) + "/" + uuid.NewString() // AWS may deliver an invocation twice under one request id.
 	res, err := loader.New(env.Store, loader.Config{
 		Bucket: env.Bus.Resources().LeoS3, Owner: owner, Prefix: env.Getenv("RSTREAMS_FIREHOSE_PREFIX"),
 		Keep: env.Getenv("RSTREAMS_FIREHOSE_KEEP"), Lease: 3 * cfg.Lease, Sequencer: cfg, Logger: env.Logger,
@@ -65,11 +62,16 @@ func load(ctx context.Context, env *shell.Env, cfg sequencer.Config) error {
 		shell.Count(shell.MetricLoaded, res.Objects), shell.Count(shell.MetricEvents, res.Events), shell.Count(shell.MetricDeadLetters, res.DeadLetters),
 		shell.Count(shell.MetricRepeats, res.Repeats), shell.Seconds(shell.MetricLoadBehind, behind),
 	)
-	if errors.Is(err, errDeadline) && res.Objects > 0 {
+	if outOfTime(ctx, err) && res.Objects > 0 {
 		env.Logger.WarnContext(ctx, "objects are left for the next invocation", "loaded", res.Objects, "oldest", res.Oldest)
 		err = nil
 	}
 	return errors.Join(err, lostErr)
+}
+
+// outOfTime tells whether err is the end of the invocation's time. Some clients tell it by its cause, others as any deadline.
+func outOfTime(ctx context.Context, err error) bool {
+	return errors.Is(err, errDeadline) || errors.Is(err, context.DeadlineExceeded) && errors.Is(context.Cause(ctx), errDeadline)
 }
 
 // lostPrefix is where Lambda keeps batches that the processor could not sequence. It chooses the name.

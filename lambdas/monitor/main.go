@@ -8,7 +8,8 @@
 //	{"eventName":["INSERT","MODIFY"],"dynamodb":{"Keys":{"id":{"S":[{"anything-but":["leo_cron_monitor"]}]}}}}
 //
 // Batch size 1000; a batching window of some seconds makes it cheaper, as nothing waits for these events. A limit of
-// retries and of age, bisection and partial answers as for every stream of the bus; a batch that comes again is told again.
+// retries and of age, bisection and partial answers as for every stream of the bus; a batch that comes again begins with the first
+// change that is not told, and without partial answers all of it is told again.
 //
 // # Environment
 //
@@ -23,8 +24,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/rstreams-go/rstreams/bus/event"
@@ -57,33 +60,57 @@ func newHandler(env *shell.Env, now func() time.Time) (handle, error) {
 		ctx, cancel := shell.Ahead(ctx, dispatcher.Reserve, dispatcher.ErrDeadline)
 		defer cancel()
 		clock := now()
-		events, unreadable := monitored(env, e, clock)
+		events, changes := monitored(env, e, clock)
 		err := monitor.Write(ctx, env.Store.Intake, events, hashKey, clock)
-		if err == nil {
-			env.Metrics.Emit(shell.Count(MetricMonitored, len(events)), shell.Count(dispatcher.MetricUnreadable, unreadable))
+		done := len(changes)
+		switch {
+		case err != nil && env.PartialBatch:
+			done = untold(changes, err)
+		case err != nil:
+			done = 0 // All of the batch comes again.
 		}
-		return env.Respond(dispatcher.First(e.Records), err)
+		if done > 0 {
+			env.Metrics.Emit(shell.Count(MetricMonitored, changes[done-1].events),
+				shell.Count(dispatcher.MetricUnreadable, changes[done-1].unreadable))
+		}
+		return env.Respond(dispatcher.First(e.Records[done:]), err)
 	}, nil
 }
 
-// monitored returns what a batch says. Changes that cannot be read are passed over and counted.
-func monitored(env *shell.Env, e shell.DynamoEvent, clock time.Time) (events []event.Event, unreadable int) {
+// told counts what a batch says up to the end of a change, and the changes that cannot be read.
+type told struct{ events, unreadable int }
+
+// untold returns the place of the first change of which something was not written: what is told already must not be told again, as
+// readers count it.
+func untold(changes []told, err error) int {
+	durable := 0
+	var partial *monitor.WriteError
+	if errors.As(err, &partial) {
+		durable = partial.Durable
+	}
+	return max(slices.IndexFunc(changes, func(t told) bool { return t.events > durable }), 0)
+}
+
+// monitored returns what a batch says, and how much of it up to each change. Changes that cannot be read are passed over and counted.
+func monitored(env *shell.Env, e shell.DynamoEvent, clock time.Time) (events []event.Event, changes []told) {
+	unreadable := 0
 	for i := range e.Records {
 		c := &e.Records[i].Change
 		change := monitor.Change{At: dispatcher.Made(&e.Records[i], clock)}
 		var err error
-		var told []event.Event
+		var says []event.Event
 		if change.Old, err = awsbus.DecodeBotImage(c.OldImage); err == nil {
 			if change.New, err = awsbus.DecodeBotImage(c.NewImage); err == nil {
-				told, err = monitor.Events(change)
+				says, err = monitor.Events(change)
 			}
 		}
 		if err != nil {
 			env.Logger.Error("the row of a bot cannot be read; its change is not told", "record", c.SequenceNumber, "error", err)
 			unreadable++
-			continue
+			says = nil
 		}
-		events = append(events, told...)
+		events = append(events, says...)
+		changes = append(changes, told{len(events), unreadable})
 	}
-	return events, unreadable
+	return events, changes
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,7 @@ import (
 
 	"github.com/rstreams-go/rstreams/bus/chunk"
 	"github.com/rstreams-go/rstreams/bus/store"
+	"github.com/rstreams-go/rstreams/lambdas/internal/dispatcher"
 	"github.com/rstreams-go/rstreams/lambdas/internal/shell"
 )
 
@@ -53,15 +57,19 @@ func (i *intake) Put(_ context.Context, records []store.Record) ([]store.Ack, er
 
 func newTest(t *testing.T, in *intake, hashKey string, now int64) handle {
 	t.Helper()
-	h, err := newHandler(&shell.Env{
-		Store: store.Store{Intake: in}, Logger: slog.New(slog.DiscardHandler), PartialBatch: true,
-		Metrics: shell.NewMetrics(io.Discard, "bus", "monitor", time.Now),
-		Getenv:  func(v string) string { return map[string]string{EnvHashKey: hashKey}[v] },
-	}, func() time.Time { return time.UnixMilli(now) })
+	h, err := newHandler(testEnv(in, hashKey), func() time.Time { return time.UnixMilli(now) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	return h
+}
+
+func testEnv(in store.Intake, hashKey string) *shell.Env {
+	return &shell.Env{
+		Store: store.Store{Intake: in}, Logger: slog.New(slog.DiscardHandler), PartialBatch: true,
+		Metrics: shell.NewMetrics(io.Discard, "bus", "monitor", time.Now),
+		Getenv:  func(v string) string { return map[string]string{EnvHashKey: hashKey}[v] },
+	}
 }
 
 // TestTheOriginalsEvents replays the recorded records in one batch, with one that cannot be read among them. The run that began
@@ -120,6 +128,83 @@ func TestABatchThatCannotBeWrittenComesAgain(t *testing.T) {
 	answer, err := newTest(t, &intake{err: store.ErrUnavailable}, "", 1)(t.Context(), shell.DynamoEvent{Records: []shell.DynamoRecord{r}})
 	if err != nil || answer.Failed() != "77" {
 		t.Errorf("%v, %v", answer, err)
+	}
+}
+
+// changes returns n runs that began, one event each, of bots with long names: a record of Kinesis takes some of them.
+func changes(n int) (e shell.DynamoEvent) {
+	for i := range n {
+		var r shell.DynamoRecord
+		r.Change.SequenceNumber = strconv.Itoa(1000 + i)
+		r.Change.NewImage = fmt.Appendf(nil, `{"id":{"S":"%04d%s"},"instances":{"M":{"0":{"M":{"invokeTime":{"N":"5"}}}}}}`,
+			i, strings.Repeat("b", 1000))
+		e.Records = append(e.Records, r)
+	}
+	return e
+}
+
+// refusing is an intake that refuses all records of a call but the first, in the way that no repetition helps.
+type refusing struct{ *intake }
+
+func (r refusing) Put(ctx context.Context, records []store.Record) ([]store.Ack, error) {
+	acks, err := r.intake.Put(ctx, records[:1])
+	for range records[1:] {
+		acks = append(acks, store.Ack{Err: errors.New("a code that nobody knows")})
+	}
+	return acks, err
+}
+
+// TestABatchGoesOnWithTheFirstChangeThatIsNotTold: an accepted event that is written again is counted twice.
+func TestABatchGoesOnWithTheFirstChangeThatIsNotTold(t *testing.T) {
+	const n = 1500
+	in := &intake{keys: map[string]bool{}}
+	env := testEnv(refusing{in}, "")
+	var metrics bytes.Buffer
+	env.Metrics = shell.NewMetrics(&metrics, "bus", "monitor", time.Now)
+	h, err := newHandler(env, func() time.Time { return time.UnixMilli(1) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := changes(n)
+	e.Records[0].Change.NewImage = json.RawMessage(`{"id":[]}`) // Passed over, and not told again.
+	calls := 0
+	for len(e.Records) > 0 {
+		answer, err := h(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if calls++; answer.Failed() == "" {
+			break
+		}
+		at := slices.IndexFunc(e.Records, func(r shell.DynamoRecord) bool { return r.Change.SequenceNumber == answer.Failed() })
+		if at <= 0 {
+			t.Fatalf("it goes on with %s", answer.Failed())
+		}
+		e.Records = e.Records[at:]
+	}
+	if calls < 2 || len(in.lines) != n-1 {
+		t.Errorf("%d calls, %d events of %d changes", calls, len(in.lines), n-1)
+	}
+	for i, l := range in.lines {
+		if id := l["payload"].(map[string]any)["id"].(string); !strings.HasPrefix(id, fmt.Sprintf("%04d", i+1)) {
+			t.Fatalf("event %d is of bot %.4s", i, id)
+		}
+	}
+	told, unreadable := 0., 0.
+	for line := range strings.Lines(metrics.String()) {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		told += m[MetricMonitored].(float64)
+		unreadable += m[dispatcher.MetricUnreadable].(float64)
+	}
+	if told != n-1 || unreadable != 1 {
+		t.Errorf("counted %v events and %v that cannot be read", told, unreadable)
+	}
+	env.PartialBatch = false
+	if answer, err := h(t.Context(), changes(n)); err == nil {
+		t.Errorf("a mapping without partial answers is told %v", answer)
 	}
 }
 

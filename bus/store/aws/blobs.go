@@ -23,7 +23,7 @@ import (
 )
 
 // How S3 is used. Requests for data may take long, so that they are not bounded in time as those of other services are, but by
-// attempts, and by how long nothing comes.
+// attempts, and by how long nothing comes: an answer (silence), or more of it (stalled).
 const (
 	blobAttempts = 8
 	stalled      = 60 * time.Second
@@ -53,6 +53,7 @@ func newS3(b *Bus, options ...func(*s3.Options)) *s3.Client {
 			o.BaseEndpoint = &b.o.Endpoint // An option counts for more than the environment.
 		}
 		o.UsePathStyle = o.BaseEndpoint != nil
+		o.HTTPClient = &watched{o.HTTPClient, silence}
 		o.DisableLogOutputChecksumValidationSkipped = true // Ranges have none, which is nothing to tell an operator.
 		o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
 			r.MaxAttempts, r.MaxBackoff = blobAttempts, maxPause

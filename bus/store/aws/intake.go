@@ -149,11 +149,11 @@ func validHash(hash string) bool {
 	return ok && n.BitLen() <= 128
 }
 
-// recordError is the error of one refused record of an accepted call. All of these pass with time.
+// recordError is the error of one refused record of an accepted call. All of these pass with time; Kinesis documents the first two.
 func recordError(op, code, message string) error {
 	switch code {
-	case "ProvisionedThroughputExceededException", "KMSThrottlingException", "LimitExceededException",
-		"ServiceUnavailableException", "ThrottlingException":
+	case "ProvisionedThroughputExceededException", "InternalFailure", "InternalServerError", "KMSThrottlingException",
+		"LimitExceededException", "ServiceUnavailableException", "ThrottlingException":
 		return fmt.Errorf("%s: %w: %s: %s", op, store.ErrThrottled, code, flat(message))
 	}
 	return fmt.Errorf("%s: %s: %s", op, code, flat(message))

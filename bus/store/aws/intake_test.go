@@ -58,13 +58,15 @@ func records(data ...string) []store.Record {
 // W10: the writer learns of each record what became of it, and nothing is sent again that it does not know of.
 func TestFailuresOfRecordsAreToldByTheirPlace(t *testing.T) {
 	b, s := openService(t, func(_ int, c call) reply {
-		return stored(len(sentRecords(t, c)), map[int]string{1: "ProvisionedThroughputExceededException", 3: "InternalFailure"})
+		return stored(len(sentRecords(t, c)), map[int]string{
+			1: "ProvisionedThroughputExceededException", 3: "SomethingNew", 4: "InternalFailure", 5: "InternalServerError",
+		})
 	})
-	acks, err := newIntake(b).Put(t.Context(), records("a", "b", "c", "d"))
+	acks, err := newIntake(b).Put(t.Context(), records("a", "b", "c", "d", "e", "f"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, sequence := range []string{"100", "", "102", ""} {
+	for i, sequence := range []string{"100", "", "102", "", "", ""} {
 		if acks[i].Sequence != sequence || (acks[i].Err == nil) != (sequence != "") {
 			t.Errorf("ack %d is %+v", i, acks[i])
 		}
@@ -73,6 +75,8 @@ func TestFailuresOfRecordsAreToldByTheirPlace(t *testing.T) {
 		t.Errorf("the shard is %q", acks[0].Shard)
 	}
 	says(t, acks[1].Err, store.ErrThrottled, "t-Kinesis", "Rate exceeded for shard")
+	says(t, acks[4].Err, store.ErrThrottled, "t-Kinesis", "InternalFailure")
+	says(t, acks[5].Err, store.ErrThrottled, "t-Kinesis", "InternalServerError")
 	for _, permanent := range []error{store.ErrInvalid, store.ErrTooLarge, store.ErrUnavailable, store.ErrCorrupt, store.ErrNotFound} {
 		if errors.Is(acks[3].Err, permanent) {
 			t.Errorf("a failure that passes is told as %v", acks[3].Err)

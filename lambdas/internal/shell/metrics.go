@@ -97,7 +97,8 @@ const (
 	// MetricArchiveBehind is the age, in seconds, of the oldest event that is not archived, over all queues. It has to stay below
 	// half of the time that events stay in the index.
 	MetricArchiveBehind = "ArchiveBehind"
-	// MetricArchiveGaps counts places where events were gone from the index before they were archived.
+	// MetricArchiveGaps counts places where events were gone from the index before they were archived, and chunks that were passed
+	// over because they cannot be read.
 	MetricArchiveGaps = "ArchiveGaps"
 	// MetricArchived counts the events that were archived, MetricLoaded the Firehose objects that were loaded.
 	MetricArchived = "Archived"
