@@ -87,6 +87,19 @@ func (g *group) of(queue string) []*stream {
 	return of
 }
 
+// paths returns what the ids of a queue of snapshots begin with, nil for other queues: theirs grow along the queue.
+func (g *group) paths(queue string) []string {
+	if !hasSuffix(queue, store.SnapshotSuffix) {
+		return nil
+	}
+	paths := []string{}
+	for _, st := range g.of(queue) {
+		paths = append(paths, eid.MinutePath(st.snapshot))
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
 // stream is the events of one queue (and snapshot) in a group.
 type stream struct {
 	group    *group

@@ -218,7 +218,7 @@ func (pub *publication) claim(queue string, lease time.Duration) store.Claim {
 		owner += ":" + pub.p.batch.Records[0].Sequence
 	}
 	return store.Claim{
-		Queue: queue, Owner: owner, Shard: g.shard, First: g.of(queue)[0].first,
+		Queue: queue, Owner: owner, Shard: g.shard, First: g.of(queue)[0].first, Paths: g.paths(queue),
 		Arrival: g.latest, Now: cfg.Now().UnixMilli(), Lease: lease.Milliseconds(),
 	}
 }
@@ -316,17 +316,36 @@ func (pub *publication) number(ctx context.Context, st store.Store, u *unit, str
 // an attempt that crashed, or of this one, when its claim was taken over before its chunks were stored, as happens where clocks
 // differ by more than the tenth of the lease that is left for that.
 func (pub *publication) sweep(ctx context.Context, st store.Store, u *unit) error {
-	const beyond = "z0" // Above every id, as '0' follows '/'.
 	own := make(map[string]bool, len(u.out.chunks))
 	for _, c := range u.out.chunks {
 		own[c.End] = true
 	}
-	after := u.grant.Head
-	if hasSuffix(u.queue, store.SnapshotSuffix) {
-		after = "" // Their order of publication is not that of their ids.
+	if !hasSuffix(u.queue, store.SnapshotSuffix) {
+		return pub.sweepRange(ctx, st, u, own, u.grant.Head, beyond)
 	}
+	// The order of publication is not that of the ids. Snapshots are kept for ever, so that to look through all of them might take
+	// longer than the claim lasts.
+	if u.grant.Dirty && u.grant.Paths == nil {
+		return pub.sweepRange(ctx, st, u, own, "", beyond)
+	}
+	paths := slices.Concat(u.grant.Paths, pub.p.group.paths(u.queue))
+	slices.Sort(paths)
+	for _, path := range slices.Compact(paths) {
+		if err := pub.sweepRange(ctx, st, u, own, path, path+endOfPath); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	beyond    = "z0" // above every id, as '0' follows '/'
+	endOfPath = ":"  // above what follows an id's path, as it follows '9'
+)
+
+func (pub *publication) sweepRange(ctx context.Context, st store.Store, u *unit, own map[string]bool, after, through string) error {
 	for {
-		page, err := st.Chunks.Query(ctx, u.queue, after, beyond, 0, 0)
+		page, err := st.Chunks.Query(ctx, u.queue, after, through, 0, 0)
 		if errors.Is(err, store.ErrCorrupt) && pub.seq.store.Atomic == nil {
 			// Perhaps it is a leftover, perhaps an event of other software: nobody can tell, and no reader gets past it.
 			return &refusalError{u.queue, fmt.Errorf("sequencer: leftovers of queue %s: %w", u.queue, err)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/rstreams-go/rstreams/bus/eid"
@@ -48,6 +49,8 @@ type Sequencing struct {
 	Open bool
 	// Shard and First name the batch of the newest claim: the shard, and the Mark of the queue's first event in it.
 	Shard, First string
+	// Paths is where leftovers of open claims may be, as in Grant.Paths. It is nil while none is open.
+	Paths []string
 	// Through is, for each intake shard, the Mark of the last record whose events of this queue are published.
 	Through map[string]string
 }
@@ -63,6 +66,9 @@ type Claim struct {
 	Shard, First string
 	// Arrival is when the batch arrived, in ms: the base that it would get on an idle queue.
 	Arrival int64
+	// Paths is what the ids of the batch's chunks begin with, for queues whose ids do not grow as strings; nil means anywhere above
+	// the head.
+	Paths []string
 	// Now and Lease are when the claim is made and how long it shall last, in ms. The owner must not write after it.
 	Now, Lease int64
 }
@@ -81,6 +87,8 @@ type Grant struct {
 	// Dirty tells that chunks above Head may exist that no one published. The owner must delete those that are not its
 	// own before it publishes, and all of them before it releases the claim: the next grant will not tell of them again.
 	Dirty bool
+	// Paths is what the ids of those chunks begin with; nil means anywhere.
+	Paths []string
 }
 
 // Advance publishes a batch's events of one queue.
@@ -140,7 +148,7 @@ func (q Queue) Claim(c Claim) (Queue, Grant, error) {
 	if s.Open && s.Owner != c.Owner && s.Lease > c.Now {
 		return q, Grant{}, &LeasedError{Queue: c.Queue, Owner: s.Owner, Until: s.Lease}
 	}
-	g := Grant{Fence: s.Fence + 1, Head: q.Head, Through: s.Through[c.Shard], Dirty: s.Open}
+	g := Grant{Fence: s.Fence + 1, Head: q.Head, Through: s.Through[c.Shard], Dirty: s.Open, Paths: s.Paths}
 	if s.Open && s.Shard == c.Shard && s.First == c.First {
 		g.Base = s.Base
 	} else {
@@ -156,9 +164,28 @@ func (q Queue) Claim(c Claim) (Queue, Grant, error) {
 	q.Name = c.Queue
 	q.Sequencing = Sequencing{
 		Owner: c.Owner, Lease: c.Now + c.Lease, Fence: g.Fence, Base: g.Base, Open: true,
-		Shard: c.Shard, First: c.First, Through: s.Through,
+		Shard: c.Shard, First: c.First, Paths: joinPaths(c.Paths, c.Paths), Through: s.Through,
+	}
+	if s.Open {
+		q.Sequencing.Paths = joinPaths(s.Paths, c.Paths)
 	}
 	return q, g, nil
+}
+
+// maxPaths is how many paths a row keeps. A search in more of them is no better than one in the whole queue.
+const maxPaths = 64
+
+// joinPaths returns the places where leftovers of two claims may be. nil, which means anywhere, has all others in it.
+func joinPaths(a, b []string) []string {
+	if a == nil || b == nil {
+		return nil
+	}
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	if all = slices.Compact(all); len(all) > maxPaths {
+		return nil
+	}
+	return all
 }
 
 // LaterHead tells whether id a was published after id b in queue, so that a head moves from b to a. Ids of a queue grow as
@@ -185,14 +212,14 @@ func (q Queue) Advance(a Advance) (Queue, error) {
 		return q, fmt.Errorf("%w: queue %s has fence %d, publisher has %d", ErrConflict, a.Queue, s.Fence, a.Fence)
 	}
 	if a.Head == "" {
-		s.Open, s.Lease = false, 0
+		s.Open, s.Lease, s.Paths = false, 0, nil
 		return q, nil
 	}
 	if _, err := eid.Parse(a.Head); err != nil {
 		// Later claims could not tell what comes after it.
 		return q, fmt.Errorf("%w: head of queue %s: %w", ErrInvalid, a.Queue, err)
 	}
-	s.Open, s.Lease = false, 0
+	s.Open, s.Lease, s.Paths = false, 0, nil
 	if LaterHead(a.Queue, a.Head, q.Head) {
 		q.Head = a.Head
 	}

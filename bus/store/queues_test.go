@@ -46,10 +46,52 @@ func mustAdvance(t *testing.T, q store.Queue, a store.Advance) store.Queue {
 	return next
 }
 
+func TestAClaimSaysWhereTheLeftoversOfThoseBeforeItMayBe(t *testing.T) {
+	many := func(n int) (paths []string) {
+		for i := range n {
+			paths = append(paths, fmt.Sprintf("z/2026/11/21/00/%02d/", i))
+		}
+		return paths
+	}
+	at := func(paths []string) store.Claim {
+		c := claim("a", "s", "1", now)
+		c.Paths = paths
+		return c
+	}
+	for name, c := range map[string]struct{ claims, want [][]string }{
+		"other paths add up":                {[][]string{{"b/"}, {"a/", "b/"}, {"c/"}}, [][]string{nil, {"b/"}, {"a/", "b/"}}},
+		"anywhere has all others in it":     {[][]string{{"b/"}, nil, {"c/"}}, [][]string{nil, {"b/"}, nil}},
+		"too many are anywhere":             {[][]string{many(60), {"y/"}, many(60), {"x/"}}, [][]string{nil, many(60), append([]string{"y/"}, many(60)...), append([]string{"y/"}, many(60)...)}},
+		"too many at once are anywhere":     {[][]string{many(65), {"x/"}, {"x/"}}, [][]string{nil, nil, nil}},
+		"too many together are anywhere":    {[][]string{many(60), {"a/", "b/", "c/", "d/", "e/"}, {"x/"}}, [][]string{nil, many(60), nil}},
+		"queues whose ids grow have no use": {[][]string{nil, nil}, [][]string{nil, nil}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var q store.Queue
+			for i, paths := range c.claims {
+				var g store.Grant
+				q, g = mustClaim(t, q, at(paths))
+				want := slices.Clone(c.want[i])
+				slices.Sort(want)
+				if !slices.Equal(g.Paths, want) || g.Dirty != (i > 0) {
+					t.Errorf("claim %d: paths %q, dirty %v, want %q", i, g.Paths, g.Dirty, want)
+				}
+			}
+			// Who publishes, or gives back, has removed them.
+			for _, head := range []string{id(now+9, 0), ""} {
+				done := mustAdvance(t, q, store.Advance{Fence: q.Sequencing.Fence, Head: head})
+				if _, g := mustClaim(t, done, at([]string{"n/"})); g.Paths != nil || g.Dirty {
+					t.Errorf("after %q: %+v", head, g)
+				}
+			}
+		})
+	}
+}
+
 func TestTheFirstClaimGetsTheArrivalAsItsBase(t *testing.T) {
 	q, g := mustClaim(t, store.Queue{}, claim("a", "s", "1", now))
-	if want := (store.Grant{Base: now, Fence: 1}); g != want {
-		t.Errorf("got %+v, want %+v", g, want)
+	if d := cmp.Diff(store.Grant{Base: now, Fence: 1}, g); d != "" {
+		t.Error(d)
 	}
 	want := store.Queue{Name: "q", Sequencing: store.Sequencing{
 		Owner: "a", Lease: now + 1000, Fence: 1, Base: now, Open: true, Shard: "s", First: "1"}}

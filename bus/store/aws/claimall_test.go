@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,9 +37,13 @@ func TestQueuesClaimedTogetherAreClaimedAsEachAlone(t *testing.T) {
 		var claims []store.Claim
 		for q := range 60 {
 			if rng.IntN(3) > 0 && q < 10+2*round {
-				claims = append(claims, store.Claim{
+				c := store.Claim{
 					Queue: fmt.Sprintf("queue/%02d", q), Owner: owner, Shard: owner, First: fmt.Sprint(round), Arrival: now, Now: now, Lease: 1200,
-				})
+				}
+				if q%3 == 0 {
+					c.Paths = []string{fmt.Sprintf("z/%d/", round)}
+				}
+				claims = append(claims, c)
 			}
 		}
 		before := counting.counts["UpdateItem"]
@@ -46,7 +51,7 @@ func TestQueuesClaimedTogetherAreClaimedAsEachAlone(t *testing.T) {
 		asked, alone = asked+len(claims), alone+counting.counts["UpdateItem"]-before
 		for i, got := range claimed {
 			want, err := model.Queues.Claim(t.Context(), claims[i])
-			if got.Grant != want || fmt.Sprint(got.Err) != fmt.Sprint(err) {
+			if !reflect.DeepEqual(got.Grant, want) || fmt.Sprint(got.Err) != fmt.Sprint(err) {
 				t.Fatalf("round %d, %s: got %+v, want %+v, %v", round, claims[i].Queue, got, want, err)
 			}
 			if err != nil || rng.IntN(4) == 0 {

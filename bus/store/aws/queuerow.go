@@ -33,6 +33,9 @@ func decodeQueue(it item) (store.Queue, error) {
 		Owner: text(s["owner"]), Lease: integer(s["lease"]), Fence: integer(s["fence"]), Base: integer(s["base"]), Open: truth(s["open"]),
 		Shard: text(s["shard"]), First: text(s["first"]), Through: texts(members(s["through"])),
 	}
+	for _, path := range elements(s["paths"]) {
+		q.Sequencing.Paths = append(q.Sequencing.Paths, text(path))
+	}
 	return q, nil
 }
 
@@ -41,6 +44,9 @@ func sequencingValue(s store.Sequencing) value {
 	m := item{
 		"owner": str(s.Owner), "lease": num(s.Lease), "fence": num(s.Fence), "base": num(s.Base), "open": boolean(s.Open),
 		"shard": str(s.Shard), "first": str(s.First),
+	}
+	if len(s.Paths) > 0 {
+		m["paths"] = list(mapped(s.Paths, str)...)
 	}
 	if len(s.Through) > 0 {
 		m["through"] = textMap(s.Through)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/rstreams-go/rstreams/bus/store"
 )
@@ -99,5 +100,6 @@ func (q queues) changeThen(ctx context.Context, queue string, fn func(store.Queu
 
 func cloneQueue(q store.Queue) store.Queue {
 	q.Sequencing.Through = maps.Clone(q.Sequencing.Through)
+	q.Sequencing.Paths = slices.Clone(q.Sequencing.Paths)
 	return q
 }

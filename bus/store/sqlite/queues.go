@@ -13,23 +13,28 @@ import (
 type queues struct{ view }
 
 const queueColumns = "name, head, timestamp, archive_end, snapshot_start, snapshot_next, skip_archive, " +
-	"owner, lease, fence, base, open, shard, first, through"
+	"owner, lease, fence, base, open, shard, first, through, paths"
 
 // scanner is a *sql.Rows or a row.
 type scanner interface{ Scan(dest ...any) error }
 
 func scanQueue(s scanner) (store.Queue, error) {
 	var q store.Queue
-	var through string
+	var through, paths string
 	sq := &q.Sequencing
 	err := s.Scan(&q.Name, &q.Head, &q.Timestamp, &q.ArchiveEnd, &q.SnapshotStart, &q.SnapshotNext, &q.SkipArchive,
-		&sq.Owner, &sq.Lease, &sq.Fence, &sq.Base, &sq.Open, &sq.Shard, &sq.First, &through)
+		&sq.Owner, &sq.Lease, &sq.Fence, &sq.Base, &sq.Open, &sq.Shard, &sq.First, &through, &paths)
 	if err != nil {
 		return q, err
 	}
 	if through != "" {
 		if err := json.Unmarshal([]byte(through), &sq.Through); err != nil {
 			return q, fmt.Errorf("%w: marks of queue %s: %w", store.ErrCorrupt, q.Name, err)
+		}
+	}
+	if paths != "" {
+		if err := json.Unmarshal([]byte(paths), &sq.Paths); err != nil {
+			return q, fmt.Errorf("%w: paths of queue %s: %w", store.ErrCorrupt, q.Name, err)
 		}
 	}
 	return q, nil
@@ -45,7 +50,7 @@ func loadQueue(c *conn, name string) (q store.Queue, found bool, err error) {
 }
 
 func saveQueue(c *conn, q store.Queue) error {
-	var through []byte
+	var through, paths []byte
 	sq := &q.Sequencing
 	if len(sq.Through) > 0 {
 		var err error
@@ -53,9 +58,15 @@ func saveQueue(c *conn, q store.Queue) error {
 			return err
 		}
 	}
-	_, err := c.exec("insert or replace into queues("+queueColumns+") values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	if len(sq.Paths) > 0 {
+		var err error
+		if paths, err = json.Marshal(sq.Paths); err != nil {
+			return err
+		}
+	}
+	_, err := c.exec("insert or replace into queues("+queueColumns+") values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 		q.Name, q.Head, q.Timestamp, q.ArchiveEnd, q.SnapshotStart, q.SnapshotNext, q.SkipArchive,
-		sq.Owner, sq.Lease, sq.Fence, sq.Base, sq.Open, sq.Shard, sq.First, string(through))
+		sq.Owner, sq.Lease, sq.Fence, sq.Base, sq.Open, sq.Shard, sq.First, string(through), string(paths))
 	return err
 }
 

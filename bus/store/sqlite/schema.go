@@ -11,7 +11,7 @@ import (
 // one, and brings older ones up to its own when it opens them.
 const (
 	applicationID = 0x52535452
-	version       = 2
+	version       = 3
 )
 
 // schema makes the tables of version 1; upgrades makes those of the later ones. Rows of chunks hold up to 390 KB, so chunks is a rowid table: its tree is in the order of
@@ -119,6 +119,10 @@ func upgrades(from int) string {
 		return `
 create table systems(id text primary key, doc text not null) without rowid;
 alter table bots add column extra text not null default '';
+`
+	case 2:
+		return `
+alter table queues add column paths text not null default '';
 `
 	}
 	return ""

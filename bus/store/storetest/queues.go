@@ -110,6 +110,21 @@ var queueTests = []test{
 			e.Error("taking over an open claim does not warn of leftovers")
 		}
 	}},
+	{"a claim tells of the paths of open claims before it", func(e *env) {
+		q := e.name("q/_snapshot")
+		for i, want := range [][]string{nil, {"z/2"}, {"z/1", "z/2"}} {
+			c := claim(q, "a", fmt.Sprint(i), int64(i))
+			c.Paths = []string{fmt.Sprint("z/", 2-i)}
+			g, err := e.Queues.Claim(e.Context(), c)
+			e.ok(err)
+			e.same(g.Paths, want)
+			e.same(g.Dirty, i > 0)
+		}
+		row := e.queue(q)
+		e.same(row.Sequencing.Paths, []string{"z/0", "z/1", "z/2"})
+		e.ok(e.Queues.Advance(e.Context(), store.Advance{Queue: q, Fence: row.Sequencing.Fence, Head: id(9, 0), Shard: "s", Through: "9", Now: base}))
+		e.same(e.queue(q).Sequencing.Paths, []string(nil))
+	}},
 	{"a retry of an unpublished batch gets its base again", func(e *env) {
 		q := e.name("q")
 		e.publish(q, "a", 1, id(0, 0))
