@@ -4,13 +4,9 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"testing"
-
-	"github.com/aws/aws-sdk-go-v2/service/kinesis"
-	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
 	"github.com/rstreams-go/rstreams/bus/chunk"
 	"github.com/rstreams-go/rstreams/bus/event"
@@ -37,46 +33,11 @@ func identity(e *rstreams.Event) string {
 // repeats reads the whole intake stream.
 func (w *world) repeats(t *testing.T) repeats {
 	t.Helper()
-	ctx, client := within(t), kinesis.NewFromConfig(awstest.Config(t))
-	name := w.bus.resources.LeoKinesisStream
-	shards, err := client.ListShards(ctx, &kinesis.ListShardsInput{StreamName: &name})
-	if err != nil {
-		t.Fatal(err)
-	}
 	out := repeats{events: map[string]int{}, queues: map[string]int{}}
-	for _, s := range shards.Shards {
-		seen := map[string]bool{}
-		for _, data := range records(t, ctx, client, name, *s.ShardId) {
-			if seen[string(data)] {
-				out.add(t, data)
-			}
-			seen[string(data)] = true
-		}
+	for _, data := range awstest.Repeated(within(t), t, w.bus.resources.LeoKinesisStream) {
+		out.add(t, data)
 	}
 	return out
-}
-
-func records(t *testing.T, ctx context.Context, client *kinesis.Client, stream, shard string) (data [][]byte) {
-	t.Helper()
-	start, err := client.GetShardIterator(ctx, &kinesis.GetShardIteratorInput{
-		StreamName: &stream, ShardId: &shard, ShardIteratorType: types.ShardIteratorTypeTrimHorizon,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for next := start.ShardIterator; next != nil; {
-		page, err := client.GetRecords(ctx, &kinesis.GetRecordsInput{ShardIterator: next})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range page.Records {
-			data = append(data, r.Data)
-		}
-		if next = page.NextShardIterator; len(page.Records) == 0 {
-			break
-		}
-	}
-	return data
 }
 
 // add counts the events of a record that is there once more.

@@ -231,7 +231,7 @@ func correlations(w *world) {
 	in[3].Units = 4
 	type wire map[string]any
 	asNode := func(e rstreams.Event) wire {
-		m := wire{"event": e.Queue, "eid": e.EID, "payload": json.RawMessage(e.Payload)}
+		m := wire{"event": e.Queue, "eid": e.EID, "payload": e.Payload}
 		if e.Units != 0 {
 			m["units"] = e.Units
 		}
