@@ -394,6 +394,7 @@ func (d *decoder) dead(reason deadletter.Reason, cause error, raw []byte) error 
 			return nil
 		}
 	}
+	d.out.dead++
 	st := d.open(deadletter.Queue, 0)
 	if st == nil {
 		return nil

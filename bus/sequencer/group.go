@@ -27,6 +27,8 @@ type group struct {
 	// archives holds, for queues of which a repeated archive pointer came, the newest archived id.
 	archives map[string]string
 	repeats  int64
+	// dead counts the dead letters of all its lines, also of those that were not wanted.
+	dead int64
 }
 
 // streamKey keeps the events of different snapshots of a queue apart (W-D6).
@@ -201,11 +203,17 @@ type numbered struct {
 	stats  []store.Produced
 }
 
-// number gives the stream's chunks their ids: the events count from 0 in intake order (rule 3), under the grant's base, and
-// under the next ms once the counter is full (W-D7). It is a pure function. prev is the id before the first chunk.
-func (st *stream) number(base int64, prev string) (numbered, error) {
+// place is where ids go on: the base, in ms, and the counter of the next event.
+type place struct {
+	base    int64
+	counter int
+}
+
+// number gives the stream's chunks their ids: the events count on from at in intake order (rule 3), under its base, which is the
+// grant's, and under the next ms once the counter is full (W-D7). at is then behind them. Nothing but at and prev, the id before the
+// first chunk, takes part.
+func (st *stream) number(at *place, prev string) (numbered, error) {
 	var out numbered
-	counter := 0
 	for i := range st.chunks {
 		pl := &st.chunks[i]
 		c := store.Chunk{
@@ -223,11 +231,11 @@ func (st *stream) number(base int64, prev string) (numbered, error) {
 		if c.Archive {
 			c.Start, c.End, c.Prev = pl.pointer.StartID, pl.pointer.EndID, ""
 		} else {
-			if int64(counter)+pl.records > eid.MaxCounter+1 {
-				base, counter = base+1, 0
+			if int64(at.counter)+pl.records > eid.MaxCounter+1 {
+				*at = place{base: at.base + 1}
 			}
 			var err error
-			if first, err = st.id(base, counter); err != nil {
+			if first, err = st.id(at.base, at.counter); err != nil {
 				return numbered{}, err
 			}
 			last, err := first.Add(int(pl.records - 1))
@@ -235,14 +243,14 @@ func (st *stream) number(base int64, prev string) (numbered, error) {
 				return numbered{}, fmt.Errorf("queue %s: %w", st.queue, err)
 			}
 			c.Start, c.End = first.String(), last.String()
-			counter += int(pl.records)
+			at.counter += int(pl.records)
 		}
 		if ttl := st.group.cfg.TTL; ttl > 0 && !c.Archive && st.snapshot == 0 {
 			// By the id, not by the arrival, which need not grow along the queue: chunks must go in their order, or a reader that
 			// comes late finds the earlier ones and a hole behind them.
-			c.Expires = (base + ttl.Milliseconds()) / 1000
+			c.Expires = (at.base + ttl.Milliseconds()) / 1000
 		}
-		out.add(st.queue, c, pl.bots, first, base)
+		out.add(st.queue, c, pl.bots, first, at.base)
 		prev = c.End
 	}
 	return out, nil

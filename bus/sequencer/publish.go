@@ -41,32 +41,41 @@ func (e *refusalError) Unwrap() error { return e.err }
 
 // unit is the publication of one queue.
 type unit struct {
-	queue  string
-	grant  store.Grant
-	busy   time.Duration // over 0: another owner holds the queue for so long
-	out    numbered
-	failed error
-	open   bool // the claim was asked for and is not given back
+	queue string
+	grant store.Grant
+	busy  time.Duration // over 0: another owner holds the queue for so long
+	out   numbered
+	// repeats counts events that were published before.
+	repeats int64
+	failed  error
+	open    bool // the claim was asked for and is not given back
 }
 
 // errLease ends work that would outlast its claim.
 var errLease = errors.New("the claim on a queue is about to end; a smaller batch or a longer lease is needed")
 
 // run claims every pending queue, and publishes those it gets. Nothing is held while it waits, so sequencers cannot block each
-// other for ever.
+// other for ever. What it could not publish is pending afterwards.
+//
+// Dead letters come last, alone. What becomes one may depend on what is stored: another attempt may find a queue whose row cannot be
+// used, or an archive that has grown. Were its mark in the dead-letter queue there before everything else is done, that attempt
+// would take the new letter for one that is published, and the event would be nowhere.
 func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (wait time.Duration, err error) {
 	cfg := &pub.seq.cfg
-	units := make([]unit, len(pub.pending))
+	work, letters := pub.pending, []string(nil)
+	if i := slices.Index(work, deadletter.Queue); i >= 0 && len(work) > 1 && pub.seq.store.Atomic == nil {
+		work, letters = slices.Delete(slices.Clone(work), i, i+1), work[i:i+1]
+	}
+	units := make([]unit, len(work))
 	defer func(ctx context.Context) {
-		var refusal *refusalError
-		if err != nil && !errors.Is(err, errStale) && !errors.As(err, &refusal) {
-			pub.release(ctx, st, units)
+		if err != nil {
+			pub.release(ctx, st, given(units, err))
 		}
 	}(ctx)
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Lease/10*9, errLease)
 	defer cancel()
 
-	for i, queue := range pub.pending {
+	for i, queue := range work {
 		units[i].queue = queue
 	}
 	if err := pub.claimAll(ctx, st, units, parallel); err != nil {
@@ -94,9 +103,12 @@ func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (
 	if err = errors.Join(err, doneErr); err != nil {
 		return 0, err
 	}
-	pub.pending = append(held, lost...)
-	if len(pub.pending) > 0 {
+	pub.pending = slices.Concat(held, lost, letters)
+	switch {
+	case len(held)+len(lost) > 0:
 		return max(min(wait, time.Second), time.Millisecond), nil
+	case len(letters) > 0:
+		return 0, nil
 	}
 	archives := pub.p.group.archives
 	for _, queue := range slices.Sorted(maps.Keys(archives)) {
@@ -112,7 +124,8 @@ func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (
 	return 0, nil
 }
 
-// each runs fn for every unit, at most parallel at once, and returns the first error after all have ended.
+// each runs fn for every unit, at most parallel at once, and returns the first error after all have ended. One that fails does not end
+// the others: a request that was given up may still be carried out, after what this attempt or its next try writes.
 func each(ctx context.Context, parallel int, units []*unit, fn func(context.Context, *unit) error) error {
 	if parallel <= 1 || len(units) <= 1 {
 		for _, u := range units {
@@ -122,7 +135,7 @@ func each(ctx context.Context, parallel int, units []*unit, fn func(context.Cont
 		}
 		return nil
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	g.SetLimit(parallel)
 	for _, u := range units {
 		g.Go(func() error { return fn(ctx, u) })
@@ -136,36 +149,6 @@ func refs(units []unit) []*unit {
 		out[i] = &units[i]
 	}
 	return out
-}
-
-// release cuts the claims of an attempt that failed short, where the next one would have to wait for their end: it has another
-// owner. They are not given back, and nothing is removed, as requests of this attempt may still be on their way: what they do
-// is the next owner's to find (Grant.Dirty), after the same tenth of the lease that every claim leaves for that.
-func (pub *publication) release(ctx context.Context, st store.Store, units []unit) {
-	if pub.seq.cfg.Owner == "" || pub.seq.store.Atomic != nil {
-		return
-	}
-	var left []*unit
-	for i := range units {
-		if units[i].open {
-			left = append(left, &units[i])
-		}
-	}
-	if len(left) == 0 {
-		return
-	}
-	ctx, cancel := pub.seq.grace(ctx)
-	defer cancel()
-	err := each(ctx, pub.seq.cfg.Parallel, left, func(ctx context.Context, u *unit) error {
-		err := pub.claimFor(ctx, st, u, pub.seq.cfg.Lease/10)
-		if errors.Is(err, store.ErrConflict) {
-			return nil // It is another's already.
-		}
-		return err
-	})
-	if err != nil {
-		pub.seq.cfg.Logger.WarnContext(ctx, "claims stay until their lease ends", "error", err)
-	}
 }
 
 // claimAll claims the queues of all units.
@@ -236,8 +219,12 @@ func claimError(queue string, err error) error {
 	return nil
 }
 
-// errStale asks for the group to be decoded again: its archive pointers were checked against an archive that has grown since.
-var errStale = errors.New("the archive has grown since the group was prepared")
+// staleError asks for the group to be decoded again: its archive pointers were checked against an archive that has grown since.
+type staleError struct{ queue string }
+
+func (e *staleError) Error() string {
+	return fmt.Sprintf("%s has grown since the group was prepared", e.queue)
+}
 
 // numberAll gives the chunks of all units their ids, and removes what crashed attempts left in their way (rule 8).
 func (pub *publication) numberAll(ctx context.Context, st store.Store, units []*unit, parallel int) error {
@@ -255,20 +242,24 @@ func (pub *publication) numberAll(ctx context.Context, st store.Store, units []*
 		if again, err = pub.seq.again(ctx, st, pub.p, rest, pub.refused); err != nil {
 			return err
 		}
+		if again.group.dead != pub.p.group.dead {
+			// Something else becomes a letter now, and only the group as a whole has that.
+			return &staleError{slices.Min(slices.Collect(maps.Keys(rest)))}
+		}
 	}
 	var dirty []*unit
 	for _, u := range units {
 		streams := pub.p.group.of(u.queue)
 		if pub.published(u) {
 			for _, s := range streams {
-				pub.result.Repeats += s.total
+				u.repeats += s.total
 			}
 			streams = nil
 			if rest[u.queue] != "" {
 				streams = again.group.of(u.queue)
 			}
 			for _, s := range streams {
-				pub.result.Repeats -= s.total
+				u.repeats -= s.total
 			}
 		}
 		if err := pub.number(ctx, st, u, streams); err != nil {
@@ -289,7 +280,7 @@ func (pub *publication) published(u *unit) bool {
 // number gives the chunks of a unit's streams their ids.
 func (pub *publication) number(ctx context.Context, st store.Store, u *unit, streams []*stream) error {
 	if hasSuffix(u.queue, store.ArchiveSuffix) && len(streams) > 0 && streams[0].chunks[0].pointer.StartID <= u.grant.Head {
-		return errStale
+		return &staleError{u.queue}
 	}
 	if pub.seq.store.Atomic != nil {
 		if err := upload(ctx, st, streams); err != nil {
@@ -297,8 +288,15 @@ func (pub *publication) number(ctx context.Context, st store.Store, u *unit, str
 		}
 	}
 	prev := u.grant.Head
+	next := map[string]place{} // by minute, as several snapshots may be of one
 	for _, s := range streams {
-		n, err := s.number(u.grant.Base, prev)
+		minute := eid.MinutePath(s.snapshot)
+		at, ok := next[minute]
+		if !ok {
+			at.base = u.grant.Base
+		}
+		n, err := s.number(&at, prev)
+		next[minute] = at
 		if err != nil {
 			return fmt.Errorf("sequencer: %w", err)
 		}
@@ -310,67 +308,6 @@ func (pub *publication) number(ctx context.Context, st store.Store, u *unit, str
 		prev = n.last
 	}
 	return nil
-}
-
-// sweep deletes chunks above the head that are not this unit's own: no one published them, and no one ever will. They are of
-// an attempt that crashed, or of this one, when its claim was taken over before its chunks were stored, as happens where clocks
-// differ by more than the tenth of the lease that is left for that.
-func (pub *publication) sweep(ctx context.Context, st store.Store, u *unit) error {
-	own := make(map[string]bool, len(u.out.chunks))
-	for _, c := range u.out.chunks {
-		own[c.End] = true
-	}
-	if !hasSuffix(u.queue, store.SnapshotSuffix) {
-		return pub.sweepRange(ctx, st, u, own, u.grant.Head, beyond)
-	}
-	// The order of publication is not that of the ids. Snapshots are kept for ever, so that to look through all of them might take
-	// longer than the claim lasts.
-	if u.grant.Dirty && u.grant.Paths == nil {
-		return pub.sweepRange(ctx, st, u, own, "", beyond)
-	}
-	paths := slices.Concat(u.grant.Paths, pub.p.group.paths(u.queue))
-	slices.Sort(paths)
-	for _, path := range slices.Compact(paths) {
-		if err := pub.sweepRange(ctx, st, u, own, path, path+endOfPath); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-const (
-	beyond    = "z0" // above every id, as '0' follows '/'
-	endOfPath = ":"  // above what follows an id's path, as it follows '9'
-)
-
-func (pub *publication) sweepRange(ctx context.Context, st store.Store, u *unit, own map[string]bool, after, through string) error {
-	for {
-		page, err := st.Chunks.Query(ctx, u.queue, after, through, 0, 0)
-		if errors.Is(err, store.ErrCorrupt) && pub.seq.store.Atomic == nil {
-			// Perhaps it is a leftover, perhaps an event of other software: nobody can tell, and no reader gets past it.
-			return &refusalError{u.queue, fmt.Errorf("sequencer: leftovers of queue %s: %w", u.queue, err)}
-		}
-		if err != nil {
-			return fmt.Errorf("sequencer: leftovers of queue %s: %w", u.queue, err)
-		}
-		var ends []string
-		for _, c := range page.Chunks {
-			after = c.End
-			if !own[c.End] && store.LaterHead(u.queue, c.End, u.grant.Head) {
-				ends = append(ends, c.End)
-			}
-		}
-		if len(ends) > 0 {
-			pub.seq.cfg.Logger.WarnContext(ctx, "removing unpublished chunks of an earlier attempt",
-				"queue", u.queue, "head", u.grant.Head, "chunks", len(ends))
-			if err := st.Chunks.Delete(ctx, u.queue, ends); err != nil {
-				return fmt.Errorf("sequencer: leftovers of queue %s: %w", u.queue, err)
-			}
-		}
-		if !page.More {
-			return nil
-		}
-	}
 }
 
 // put writes the chunks of all queues together, so that a backend can share its requests among them (rule 5). Queues of which
@@ -444,7 +381,11 @@ func (pub *publication) finish(ctx context.Context, st store.Store, units []*uni
 			pub.lost[u.queue] = true
 		case u.failed != nil:
 			err = errors.Join(err, u.failed)
-		case u.out.last != "":
+		default:
+			pub.result.Repeats += u.repeats
+			if u.out.last == "" {
+				break
+			}
 			var records int64
 			for _, c := range u.out.chunks {
 				records += c.Records

@@ -282,6 +282,7 @@ func (s *Sequencer) commit(ctx context.Context, p *Prepared, stats *[]store.Prod
 	for {
 		wait, err := s.attempt(ctx, &pub)
 		var refusal *refusalError
+		var stale *staleError
 		switch refused := errors.As(err, &refusal); {
 		case refused && refusal.queue == deadletter.Queue || refused && pub.refused[refusal.queue] != nil:
 			return Result{}, err
@@ -292,7 +293,7 @@ func (s *Sequencer) commit(ctx context.Context, p *Prepared, stats *[]store.Prod
 			}
 			pub.refused[refusal.queue] = refusal.err
 		}
-		if refusal != nil || errors.Is(err, errStale) {
+		if refusal != nil || errors.As(err, &stale) {
 			again, err := s.again(ctx, s.store, p, nil, pub.refused)
 			if err != nil {
 				return Result{}, err
@@ -305,8 +306,11 @@ func (s *Sequencer) commit(ctx context.Context, p *Prepared, stats *[]store.Prod
 		if err != nil {
 			return Result{}, err
 		}
-		if wait == 0 {
+		if len(pub.pending) == 0 {
 			break
+		}
+		if wait == 0 {
+			continue
 		}
 		select {
 		case <-ctx.Done():
