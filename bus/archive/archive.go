@@ -8,8 +8,9 @@
 // most an object that nothing refers to, and the next begins at the same place.
 //
 // A chunk whose object is gone, or that is not what it says, stops its queue's archive behind what comes before it: an operator may
-// still restore the object. Once the chunk has reached three quarters of the time that events stay, what follows must not be lost as
-// well. The chunk is passed over then, with what can be read of it archived, a gap counted and a dead letter that names it.
+// still restore the object. Once the chunk has reached three quarters of the time that it, or an event of today, stays, what follows must
+// not be lost as well. The chunk is passed over then, with what can be read of it archived, a gap counted and a dead letter that names
+// it.
 package archive
 
 import (
@@ -58,6 +59,9 @@ type Config struct {
 	// Sequencer configures how objects are published. Owner is the archiver's to set. TTL also says how long events wait in the index
 	// to be archived.
 	Sequencer sequencer.Config
+	// Gaps is told of gaps (Result.Gaps) before the object behind them is published: what Result tells is lost with a pass that is
+	// killed. A gap is told again when the object is tried again. It is called by several goroutines; nil tells nobody.
+	Gaps func(queue string, n int)
 	// Now is the clock; nil means time.Now. Logger gets what an operator should know; nil means slog.Default.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -89,7 +93,11 @@ func New(st store.Store, cfg Config) *Archiver {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	if cfg.Gaps == nil {
+		cfg.Gaps = func(string, int) {}
+	}
 	cfg.Sequencer.Owner, cfg.Sequencer.CheckBlobs = "archiver/"+cfg.Owner, false
+	cfg.Sequencer.SkipQueues, cfg.Sequencer.SkipBots = nil, nil // They are of what arrives, and not of what a queue has.
 	ttl := cfg.Sequencer.TTL
 	if ttl == 0 {
 		ttl = defaultTTL
@@ -112,7 +120,9 @@ type Result struct {
 	Events          int64
 	// Bad counts lines that are no events and were not archived: they are dead letters.
 	Bad int64
-	// Gaps counts places where the index had lost events before they were archived, and chunks that were passed over.
+	// Gaps counts places where the index had lost events before they were archived, chunks that were passed over, and chunks that
+	// had ids of others. One behind which a queue has no event yet does not count yet, and one whose object could not be published
+	// counts again.
 	Gaps int
 	// Behind is the age of the oldest event of any queue that is not archived now, 0 for none; BehindQueue is that queue.
 	Behind      time.Duration
@@ -263,6 +273,11 @@ func (a *Archiver) queue(ctx context.Context, q store.Queue) (res Result, err er
 		if o.pointer.Records == 0 {
 			return res, o.damage // Or it expired before it was read, or there is no event in it.
 		}
+		if o.gaps > 0 {
+			// An attempt that fails may be durable: the next one would begin behind the gap.
+			res.Gaps += o.gaps
+			a.cfg.Gaps(q.Name, o.gaps)
+		}
 		if err := a.publish(ctx, q.Name, o); err != nil {
 			return res, err
 		}
@@ -270,7 +285,6 @@ func (a *Archiver) queue(ctx context.Context, q store.Queue) (res Result, err er
 		res.Objects++
 		res.Events += o.pointer.Records
 		res.Bad += int64(o.badLines)
-		res.Gaps += o.gaps
 		res.Behind, res.BehindQueue = 0, ""
 	}
 }
@@ -300,9 +314,9 @@ func (a *Archiver) first(ctx context.Context, q store.Queue, end string) (store.
 		return store.Chunk{}, nil
 	}
 	for after := end; ; {
-		page, err := a.store.Chunks.Query(ctx, q.Name, after, q.Head, 1, 0)
+		page, _, err := a.query(ctx, q.Name, after, q.Head, 1) // What is wrong with the chunk is told when it is read.
 		if err != nil {
-			return store.Chunk{}, fmt.Errorf("index: %w", err)
+			return store.Chunk{}, err
 		}
 		if len(page.Chunks) > 0 {
 			return page.Chunks[0], nil
@@ -316,8 +330,8 @@ func (a *Archiver) first(ctx context.Context, q store.Queue, end string) (store.
 // age returns how long ago the first event was made that is not archived; c is its chunk.
 func (a *Archiver) age(c *store.Chunk, end string) (time.Duration, error) {
 	id, err := eid.Parse(max(c.Start, end))
-	if err != nil {
-		id, err = eid.Parse(c.End) // What is wrong with the chunk is told when it is read.
+	if err != nil || c.Start == "" {
+		id, err = eid.Parse(c.End)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("%w: chunk from %q to %q: %w", store.ErrCorrupt, c.Start, c.End, err)

@@ -28,6 +28,7 @@ type world struct {
 	store    store.Store
 	now      time.Time
 	sequence int
+	ttl      time.Duration // of events; 0 means the default
 }
 
 func newWorld(t *testing.T) *world {
@@ -41,7 +42,7 @@ func (w *world) clock() time.Time { return w.now }
 
 func (w *world) sequencer() sequencer.Config {
 	return sequencer.Config{
-		Lease: 20 * time.Second, Parallel: 1, Now: w.clock, Logger: slog.New(slog.DiscardHandler), ChunkRecords: 3, Bucket: "memory",
+		Lease: 20 * time.Second, Parallel: 1, Now: w.clock, Logger: slog.New(slog.DiscardHandler), ChunkRecords: 3, Bucket: "memory", TTL: w.ttl,
 	}
 }
 
@@ -109,6 +110,27 @@ func (w *world) chunks(queue string) (out []store.Chunk) {
 	w.t.Helper()
 	for after := ""; ; {
 		page, err := w.store.Chunks.Query(w.t.Context(), queue, after, "z0", 0, 0)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, c := range page.Chunks {
+			after = c.End
+		}
+		out = append(out, page.Chunks...)
+		if !page.More {
+			return out
+		}
+	}
+}
+
+// indexed returns a queue's chunks, and what is there of items that are none.
+func (w *world) indexed(queue string) (out []store.Chunk) {
+	w.t.Helper()
+	for after := ""; ; {
+		page, err := w.store.Chunks.Query(w.t.Context(), queue, after, "z0", 1, 0)
+		if bad, ok := errors.AsType[*store.ChunkError](err); ok {
+			page, err = store.Page{Chunks: []store.Chunk{bad.Chunk}, More: true}, nil
+		}
 		if err != nil {
 			w.t.Fatal(err)
 		}

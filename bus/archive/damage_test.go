@@ -37,6 +37,25 @@ func (x tampering) Query(ctx context.Context, queue, after, through string, limi
 	return page, err
 }
 
+// items shows a queue's index as a backend does where one item is no chunk.
+type items struct {
+	store.Chunks
+	queue, bad string
+}
+
+func (x items) Query(ctx context.Context, queue, after, through string, limit, maxBytes int) (store.Page, error) {
+	page, err := x.Chunks.Query(ctx, queue, after, through, limit, maxBytes)
+	i := slices.IndexFunc(page.Chunks, func(c store.Chunk) bool { return queue == x.queue && c.End == x.bad })
+	switch {
+	case err != nil || i < 0:
+		return page, err
+	case i == 0:
+		return store.Page{}, &store.ChunkError{Chunk: store.Chunk{Queue: queue, End: x.bad}, Err: fmt.Errorf("%w: no start", store.ErrCorrupt)}
+	default:
+		return store.Page{Chunks: page.Chunks[:i], More: true}, nil
+	}
+}
+
 func (w *world) letters() (out []deadletter.Letter) {
 	w.t.Helper()
 	for _, c := range w.chunks(deadletter.Queue) {
@@ -106,6 +125,10 @@ func TestADamagedChunkIsPassedOverBeforeWhatFollowsItExpires(t *testing.T) {
 				}
 			}}
 		}, store.ErrCorrupt, []int{0, 1, 2, 5, 6}, ""},
+		"its item is no chunk": {func(w *world) {
+			w.put(payload(3) + "\n" + payload(4) + "\n")
+			w.store.Chunks = items{w.store.Chunks, "q", w.chunks("q")[1].End}
+		}, store.ErrCorrupt, []int{0, 1, 2, 5, 6}, ""},
 		"its bucket is another's": {func(w *world) {
 			w.pointer("q", payload(3), payload(4))
 			w.store.Chunks = tampering{w.store.Chunks, "q", func(c *store.Chunk) {
@@ -120,7 +143,7 @@ func TestADamagedChunkIsPassedOverBeforeWhatFollowsItExpires(t *testing.T) {
 			w.write("q", 0, 3)
 			c.damage(w)
 			made := w.now
-			bad := w.chunks("q")[1]
+			bad := w.indexed("q")[1]
 			w.write("q", 5, 7)
 			for _, age := range []time.Duration{2 * time.Hour, ttl/4*3 - time.Second} {
 				w.now = made.Add(age)
@@ -219,11 +242,11 @@ func TestDamageAtTheEndOfAQueueIsAnErrorUntilSomethingFollowsIt(t *testing.T) {
 
 func TestNothingIsPassedOverWhereEventsStayForEver(t *testing.T) {
 	w := newWorld(t)
+	w.ttl = -1
 	w.claim("q", 2, payload(0))
 	w.write("q", 2, 3)
 	w.now = w.now.Add(ttl / 4 * 3)
 	cfg := w.config("a")
-	cfg.Sequencer.TTL = -1
 	if res, err := archive.New(w.store, cfg).Run(t.Context()); !errors.Is(err, store.ErrCorrupt) || res.Events != 0 || res.Gaps != 0 {
 		t.Errorf("%+v, %v", res, err)
 	}

@@ -3,17 +3,14 @@ package archive
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/rstreams-go/rstreams/bus/chunk"
-	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/bus/eid"
 	"github.com/rstreams-go/rstreams/bus/event"
 	"github.com/rstreams-go/rstreams/bus/sequencer"
@@ -29,11 +26,12 @@ const (
 	// begun when the table is nearly full may add to it: half of an item is left for that.
 	maxTable     = store.MaxInlineItem / 2
 	sectionBytes = 300
-	// maxLine is the longest line that is archived, maxBadLines of how many others letters are written for an object.
-	maxLine     = 64 << 20
-	maxBadLines = 500
-	// maxBadBytes is how much of a line goes into a letter.
+	// maxLine is the longest line that is archived, maxLetters for how much else letters are written for an object.
+	maxLine    = 64 << 20
+	maxLetters = 500
+	// maxBadBytes is how much of a line goes into a letter, maxBadText how much of all lines and chunks. What is above is only counted.
 	maxBadBytes = 1 << 20
+	maxBadText  = 8 << 20
 	// maxInlineText bounds the text of an inline chunk whose size the index states wrongly.
 	maxInlineText = 64 << 20
 	// maxKeyQueue is how many bytes of a queue's name go into a key.
@@ -43,13 +41,17 @@ const (
 // object is a run of whole chunks of a queue on its way into a blob.
 type object struct {
 	pointer chunk.Pointer
-	// last is the id of the last event, also where that was a line that could not be archived; "" for none.
+	// last is the id of the last event, also where that was a line that could not be archived; "" for none. A chunk that was passed
+	// over counts when an event comes behind it.
 	last string
 	gaps int
-	// bad holds lines that are no events, badLines their number, and the letters of chunks that were passed over, chunks their number.
-	bad              bytes.Buffer
-	badLines, chunks int
-	// damage is what was wrong with the first of these chunks.
+	// bad holds what becomes dead letters: lines that are no events, of which there are badLines, and letters of chunks.
+	bad      bytes.Buffer
+	badLines int
+	letters  int
+	// ahead is what was passed over since the last event, damage what was wrong first. The archive can end only with an event, so
+	// that the next object comes here again unless one follows.
+	ahead  passed
 	damage error
 
 	out     io.Writer
@@ -96,25 +98,6 @@ var (
 	errStopped = errors.New("the blob is not being stored")
 )
 
-// damageError is a chunk that cannot be archived whole, however often it is read.
-type damageError struct {
-	// before is where the chunk before it ends, "" where the object would begin with this one.
-	before string
-	err    error
-}
-
-// Error says what is wrong.
-func (e *damageError) Error() string { return e.err.Error() }
-
-// Unwrap returns the error of the store, or of the text.
-func (e *damageError) Unwrap() error { return e.err }
-
-// damaged tells whether an error of reading a chunk is the chunk's own, and not of a storage that may be well the next time.
-func damaged(err error) bool {
-	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrInvalid) ||
-		errors.Is(err, chunk.ErrCorrupt)
-}
-
 // keyQueue bounds a queue's name in a key of at most 1024 bytes.
 func keyQueue(queue string) string {
 	if len(queue) > maxKeyQueue {
@@ -127,9 +110,9 @@ func keyQueue(queue string) string {
 func (a *Archiver) fill(ctx context.Context, o *object, queue, end, through string) error {
 	prev := end
 	for after := end; ; {
-		page, err := a.store.Chunks.Query(ctx, queue, after, through, 0, 0)
+		page, damage, err := a.query(ctx, queue, after, through, 0)
 		if err != nil {
-			return fmt.Errorf("index: %w", err)
+			return err
 		}
 		for i := range page.Chunks {
 			c := &page.Chunks[i]
@@ -137,30 +120,77 @@ func (a *Archiver) fill(ctx context.Context, o *object, queue, end, through stri
 				return o.close()
 			}
 			after = c.End
-			if prev != "" && c.Prev != "" && c.Prev != prev && c.Start > prev {
-				o.gaps++
-				a.cfg.Logger.ErrorContext(ctx, "events were gone from the index before they were archived",
-					"queue", queue, "after", prev, "before", c.Start, "expected", c.Prev)
+			if err := a.next(ctx, o, c, prev, end, damage); err != nil {
+				return err
 			}
-			if err := a.chunk(ctx, o, c, end); err != nil {
-				err = fmt.Errorf("chunk %s: %w", c.End, err)
-				switch {
-				case !damaged(err):
-					return err
-				case !a.late(c):
-					return &damageError{o.last, err}
-				}
-				a.cfg.Logger.ErrorContext(ctx, "a chunk cannot be read to its end and is passed over before what follows it expires",
-					"queue", queue, "from", c.Start, "to", c.End, "error", err)
-				if err := a.passOver(o, c, err); err != nil {
-					return err
-				}
-			}
-			prev, o.last = c.End, c.End
+			prev = c.End
 		}
 		if !page.More {
 			return o.close()
 		}
+	}
+}
+
+// query returns chunks of a queue. damage is what is wrong with the only one of the page, if its item is no chunk.
+func (a *Archiver) query(ctx context.Context, queue, after, through string, limit int) (page store.Page, damage, err error) {
+	page, err = a.store.Chunks.Query(ctx, queue, after, through, limit, 0)
+	if bad, ok := errors.AsType[*store.ChunkError](err); ok {
+		return store.Page{Chunks: []store.Chunk{bad.Chunk}, More: true}, bad, nil
+	}
+	if err != nil {
+		return page, nil, fmt.Errorf("index: %w", err)
+	}
+	return page, nil, nil
+}
+
+// next adds the chunk that follows the id prev, of an object that begins after the id end.
+func (a *Archiver) next(ctx context.Context, o *object, c *store.Chunk, prev, end string, damage error) error {
+	switch {
+	case damage != nil:
+	case c.Start > prev:
+		if c.Prev != "" && c.Prev != prev {
+			o.ahead.gaps++
+			a.cfg.Logger.ErrorContext(ctx, "events were gone from the index before they were archived",
+				"queue", c.Queue, "after", prev, "before", c.Start, "expected", c.Prev)
+		}
+	case prev != "":
+		if overlap, err := a.overlaps(ctx, c, prev, end); err != nil {
+			return err
+		} else if overlap {
+			a.passOver(ctx, o, c, fmt.Errorf("%w: it begins before the chunk ends that is before it; its events up to %s are left out",
+				store.ErrCorrupt, prev))
+		}
+	}
+	before, err := o.last, damage
+	if err == nil {
+		err = a.chunk(ctx, o, c, prev)
+	}
+	if err == nil {
+		if o.ahead.gaps == 0 {
+			o.last = c.End // It is another than the last event's where its last lines are none.
+		}
+		return nil
+	}
+	if damage == nil {
+		err = fmt.Errorf("chunk %s: %w", c.End, err)
+	}
+	switch {
+	case damage == nil && !damaged(err):
+		return err
+	case !a.late(c):
+		return &damageError{before, err}
+	}
+	a.passOver(ctx, o, c, err)
+	return nil
+}
+
+// reach notes that the object has an event.
+func (o *object) reach(id string) {
+	o.last = id
+	if o.ahead.gaps > 0 {
+		o.gaps += o.ahead.gaps
+		o.bad.Write(o.ahead.letters)
+		o.ahead = passed{}
 	}
 }
 
@@ -171,8 +201,8 @@ func (a *Archiver) full(o *object) bool {
 	return records > 0 && (o.pointer.GzipSize >= a.cfg.ObjectBytes || len(o.pointer.Offsets) >= sections || records >= maxRecords || a.over())
 }
 
-// chunk adds the events of a chunk that come after the id end.
-func (a *Archiver) chunk(ctx context.Context, o *object, c *store.Chunk, end string) error {
+// chunk adds the events of a chunk that come after the id prev.
+func (a *Archiver) chunk(ctx context.Context, o *object, c *store.Chunk, prev string) error {
 	first, err := eid.Parse(c.Start)
 	if err != nil {
 		return fmt.Errorf("%w: start: %w", store.ErrCorrupt, err)
@@ -213,7 +243,7 @@ func (a *Archiver) chunk(ctx context.Context, o *object, c *store.Chunk, end str
 		if idErr != nil || n == c.Records || text > c.End { // More would have the ids of others.
 			return fmt.Errorf("%w: it has more events than the %d it says", store.ErrCorrupt, c.Records)
 		}
-		if text <= end {
+		if text <= prev {
 			continue
 		}
 		if err != nil {
@@ -236,6 +266,7 @@ func (o *object) add(raw []byte, id string) error {
 		o.addBad(raw) // As no event, it could not be read from the queue either.
 		return nil
 	}
+	o.reach(id)
 	o.text = o.line.AppendArchived(o.text, id)
 	if o.section.Records == 0 {
 		o.section.StartID = id
@@ -248,52 +279,20 @@ func (o *object) add(raw []byte, id string) error {
 	return nil
 }
 
-// passOver notes a chunk that could not be read to its end. The events before the damage are in the object, as readers got them too.
-func (a *Archiver) passOver(o *object, c *store.Chunk, cause error) error {
-	o.gaps++
-	if o.damage == nil {
-		o.damage = cause
-	}
-	if o.chunks++; o.badLines+o.chunks > maxBadLines {
-		return nil
-	}
-	at := a.cfg.Now().UnixMilli()
-	letter := deadletter.Letter{
-		Reason: deadletter.ReasonChunk, Queue: c.Queue, EID: c.Start, At: at,
-		Error: fmt.Sprintf("the %d events from %s to %s are not in the archive, but for those before the damage: %v", c.Records, c.Start, c.End, cause),
-	}
-	if c.Blob != nil {
-		letter.SetRaw([]byte("s3://" + c.Blob.Bucket + "/" + c.Blob.Key))
-	} else {
-		letter.SetRaw(c.Gzip)
-	}
-	payload, err := json.Marshal(letter)
-	if err != nil {
-		return fmt.Errorf("dead letter: %w", err)
-	}
-	line, err := event.AppendLine(nil, &event.Event{
-		Bot: deadletter.SequencerBot, Queue: deadletter.Queue, Payload: payload, Timestamp: at, SourceTimestamp: at,
-	}, -1)
-	if err != nil {
-		return fmt.Errorf("dead letter: %w", err)
-	}
-	o.bad.Write(line)
-	return nil
-}
-
-// late tells whether a chunk is so old that what follows it must not wait for it any longer.
-func (a *Archiver) late(c *store.Chunk) bool {
-	end, err := eid.Parse(c.End)
-	return err == nil && a.giveUp > 0 && a.cfg.Now().Sub(time.UnixMilli(end.Millis)) >= a.giveUp
-}
-
 // addBad notes a line that becomes a dead letter.
 func (o *object) addBad(raw []byte) {
-	if o.badLines++; o.badLines+o.chunks > maxBadLines {
-		return
+	o.badLines++
+	raw = raw[:min(len(raw), maxBadBytes)]
+	if o.room(len(raw)) {
+		o.bad.Write(raw)
+		o.bad.WriteByte('\n')
 	}
-	o.bad.Write(raw[:min(len(raw), maxBadBytes)])
-	o.bad.WriteByte('\n')
+}
+
+// room counts another letter, and tells whether it may be written.
+func (o *object) room(n int) bool {
+	o.letters++
+	return o.letters <= maxLetters && o.bad.Len()+len(o.ahead.letters)+n <= maxBadText
 }
 
 // flush ends a section.

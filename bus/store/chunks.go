@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // MaxInlineItem is the most bytes that the compressed events of an inline chunk may have so that its item stays below
 // DynamoDB's 400 KB with key and attributes (W-P2, C26).
@@ -68,6 +71,22 @@ type Page struct {
 	More bool
 }
 
+// ChunkError reports an item of the index that is stored, and is no chunk.
+type ChunkError struct {
+	// Chunk is what could be read of it. Queue and End are always there; anything else may be missing or wrong.
+	Chunk Chunk
+	// Err is what is wrong; it wraps ErrCorrupt.
+	Err error
+}
+
+// Error names the item and what is wrong with it.
+func (e *ChunkError) Error() string {
+	return fmt.Sprintf("chunk %s of queue %s: %v", e.Chunk.End, e.Chunk.Queue, e.Err)
+}
+
+// Unwrap returns what is wrong.
+func (e *ChunkError) Unwrap() error { return e.Err }
+
 // Chunks is the index of every queue's events.
 type Chunks interface {
 	// Put stores chunks, replacing any with the same queue and End. The order in which they become visible is not
@@ -77,7 +96,8 @@ type Chunks interface {
 	Put(ctx context.Context, chunks []Chunk) error
 	// Query returns the chunks of queue with after < End <= through, ascending, at most limit of them and about maxBytes
 	// of Gzip (at least one chunk; 0 means the backend's default for either). It sees every write that was acknowledged
-	// before the call, and no chunk whose Expires has passed.
+	// before the call, and no chunk whose Expires has passed. An item that is no chunk ends the page before it; as the first
+	// of a page it is a *ChunkError, and who passes over it goes on after its End.
 	Query(ctx context.Context, queue, after, through string, limit, maxBytes int) (Page, error)
 	// Delete removes the chunks of queue with these Ends; absent ones are not an error. Blobs are left alone.
 	Delete(ctx context.Context, queue string, ends []string) error

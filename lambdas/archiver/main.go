@@ -65,6 +65,10 @@ func run(ctx context.Context, env *shell.Env, cfg archive.Config) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		cfg.Until = deadline.Add(-time.Until(deadline) / finishing)
 	}
+	cfg.Gaps = func(queue string, n int) {
+		env.Logger.ErrorContext(ctx, "the archive has gaps", "queue", queue, "gaps", n)
+		env.Metrics.Emit(shell.Count(shell.MetricArchiveGaps, n))
+	}
 	cfg.Owner = shell.RequestID(ctx) + "/" + uuid.NewString() // AWS may deliver an invocation twice under one request id.
 	res, err := archive.New(env.Store, cfg).Run(ctx)
 	if res.Busy {
@@ -72,8 +76,7 @@ func run(ctx context.Context, env *shell.Env, cfg archive.Config) error {
 		return err
 	}
 	env.Metrics.Emit(
-		shell.Count(shell.MetricArchived, res.Events), shell.Count(shell.MetricArchiveGaps, res.Gaps),
-		shell.Seconds(shell.MetricArchiveBehind, res.Behind),
+		shell.Count(shell.MetricArchived, res.Events), shell.Seconds(shell.MetricArchiveBehind, res.Behind),
 	)
 	env.Logger.InfoContext(ctx, "archived", "queues", res.Queues, "objects", res.Objects, "events", res.Events,
 		"behind", res.Behind.String(), "furthest", res.BehindQueue)

@@ -58,7 +58,7 @@ func offsetValue(o store.Offset) value {
 }
 
 // decodeChunk returns the chunk of an item. Attributes that it does not know are left out. An item of a format before v2, or one
-// that holds no events in a form known here, is ErrCorrupt: guessing could skip events.
+// that holds no events in a form known here, is a *store.ChunkError: guessing could skip events.
 func decodeChunk(it item) (store.Chunk, error) {
 	c := store.Chunk{
 		Queue: text(it["event"]), Start: text(it["start"]), End: text(it["end"]), Records: integer(it["records"]),
@@ -92,7 +92,7 @@ func decodeChunk(it item) (store.Chunk, error) {
 	default:
 		return c, nil
 	}
-	return store.Chunk{}, fmt.Errorf("%w: chunk %s of queue %s: %s", store.ErrCorrupt, c.End, c.Queue, why)
+	return store.Chunk{}, &store.ChunkError{Chunk: c, Err: fmt.Errorf("%w: %s", store.ErrCorrupt, why)}
 }
 
 func decodeOffset(m item) store.Offset {

@@ -100,7 +100,9 @@ func TestChunksOfUnknownFormsAreCorruptNotEmpty(t *testing.T) {
 	} {
 		it := chunkItem(&good)
 		spoil(it)
-		if _, err := decodeChunk(it); !errors.Is(err, store.ErrCorrupt) {
+		_, err := decodeChunk(it)
+		bad, ok := errors.AsType[*store.ChunkError](err)
+		if !ok || !errors.Is(err, store.ErrCorrupt) || bad.Chunk.Queue != "q" || bad.Chunk.End != "z/2" {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}

@@ -16,8 +16,10 @@ const (
 	maxPause   = 2 * time.Second
 	// raceTime is the longest pause after another writer was first: the service is well then.
 	raceTime = 200 * time.Millisecond
-	// attemptTime is how long one request may take. A lost answer is noticed after it.
+	// attemptTime is how long one request may take. A lost answer is noticed after it. Where the call has less time, a request has
+	// half of what is left, but not less than shortTime, so that a lost answer does not take all of it.
 	attemptTime = 10 * time.Second
+	shortTime   = time.Second
 	// dialBudget bounds retries while no connection can be made: a wrong address should be told soon.
 	dialBudget = 5 * time.Second
 )
@@ -90,7 +92,11 @@ func (b *Bus) send(ctx context.Context, r *retries, try func(ctx context.Context
 
 // attempt makes one request in its own time.
 func (b *Bus) attempt(ctx context.Context, try func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	most := attemptTime
+	if end, ok := ctx.Deadline(); ok {
+		most = min(most, max(time.Until(end)/2, shortTime))
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	defer context.AfterFunc(b.closing, cancel)()
 	err := try(ctx)

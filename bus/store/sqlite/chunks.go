@@ -111,7 +111,11 @@ func (c chunks) Query(ctx context.Context, queue, after, through string, limit, 
 			}
 			if len(more) > 0 {
 				if err := setExtra(&k, more); err != nil {
-					return err
+					if len(page.Chunks) == 0 {
+						return &store.ChunkError{Chunk: k, Err: err}
+					}
+					page.More = true
+					return nil
 				}
 			}
 			bytes += len(k.Gzip)
@@ -128,7 +132,7 @@ func (c chunks) Query(ctx context.Context, queue, after, through string, limit, 
 func setExtra(k *store.Chunk, text []byte) error {
 	var e extra
 	if err := json.Unmarshal(text, &e); err != nil {
-		return fmt.Errorf("%w: chunk %s of queue %s: %w", store.ErrCorrupt, k.End, k.Queue, err)
+		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	}
 	k.Blob, k.Offsets, k.Archive, k.Snapshot, k.Creator = e.Blob, e.Offsets, e.Archive, e.Snapshot, e.Creator
 	k.Timestamp, k.SourceTimestamp, k.Sealed = e.Timestamp, e.SourceTimestamp, e.Sealed

@@ -329,6 +329,25 @@ func TestRowsThatCannotBeReadAreCorrupt(t *testing.T) {
 	clear(t, err, store.ErrCorrupt, "queue q")
 	_, err = s.Chunks.Query(t.Context(), "q", "", "z/9", 0, 0)
 	clear(t, err, store.ErrCorrupt, "queue q")
+	bad, ok := errors.AsType[*store.ChunkError](err)
+	if !ok || bad.Chunk.Queue != "q" || bad.Chunk.End != "z/1" || bad.Chunk.Expires != c.Expires {
+		t.Fatalf("%+v", bad)
+	}
+	// What is before it can be read, and what is after it.
+	for _, end := range []string{"z/0", "z/2"} {
+		if err := s.Chunks.Put(t.Context(), []store.Chunk{bigChunk("q", end)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := s.Chunks.Query(t.Context(), "q", "", "z/9", 0, 0)
+	if err != nil || len(page.Chunks) != 1 || page.Chunks[0].End != "z/0" || !page.More {
+		t.Errorf("%+v, %v", page, err)
+	}
+	_, err = s.Chunks.Query(t.Context(), "q", "z/0", "z/9", 0, 0)
+	clear(t, err, store.ErrCorrupt, "queue q")
+	if page, err := s.Chunks.Query(t.Context(), "q", bad.Chunk.End, "z/9", 0, 0); err != nil || len(page.Chunks) != 1 || page.More {
+		t.Errorf("%+v, %v", page, err)
+	}
 }
 
 func TestBlobFilesThatAreGoneOrCutAreCorrupt(t *testing.T) {

@@ -61,6 +61,12 @@ func (c *checker) chunks(ctx context.Context, row store.Queue, q *Queue, through
 	prev, expires, empty := "", int64(0), 0
 	for through != "" {
 		page, err := c.st.Chunks.Query(ctx, row.Name, prev, through, 0, 0)
+		if bad, ok := errors.AsType[*store.ChunkError](err); ok && bad.Chunk.End > prev {
+			c.fault(Fault{Queue: row.Name, Chunk: bad.Chunk.End, Rule: RuleBody}, "its item in the index is no chunk: %v", bad.Err)
+			q.Chunks++
+			prev, expires = bad.Chunk.End, bad.Chunk.Expires
+			continue
+		}
 		if err != nil {
 			return "", fmt.Errorf("query chunks after %q: %w", prev, err)
 		}
@@ -131,6 +137,9 @@ func (c *checker) order(k *store.Chunk, prev string, expires int64, q *Queue) {
 // above checks that nothing lies above the head but the unfinished work of a sequencer that holds the queue.
 func (c *checker) above(ctx context.Context, row store.Queue) error {
 	page, err := c.st.Chunks.Query(ctx, row.Name, row.Head, beyond, 1, 0)
+	if bad, ok := errors.AsType[*store.ChunkError](err); ok {
+		page, err = store.Page{Chunks: []store.Chunk{bad.Chunk}}, nil
+	}
 	if err != nil {
 		return fmt.Errorf("query chunks above the head: %w", err)
 	}

@@ -452,6 +452,42 @@ func TestFaultsAreCountedBeyondThoseThatAreKept(t *testing.T) {
 	}
 }
 
+// undecodable is an index whose nth item of queue inline is no chunk.
+type undecodable struct {
+	store.Chunks
+	end string
+}
+
+func (u undecodable) Query(ctx context.Context, queue, after, through string, limit, maxBytes int) (store.Page, error) {
+	page, err := u.Chunks.Query(ctx, queue, after, through, limit, maxBytes)
+	for i, k := range page.Chunks {
+		switch {
+		case queue != "inline" || k.End != u.end:
+		case i > 0:
+			return store.Page{Chunks: page.Chunks[:i], More: true}, nil
+		default:
+			return store.Page{}, &store.ChunkError{Chunk: store.Chunk{Queue: queue, End: k.End}, Err: fmt.Errorf("%w: no start", store.ErrCorrupt)}
+		}
+	}
+	return page, err
+}
+
+func TestAnItemThatIsNoChunkIsAFaultAndTheRestIsChecked(t *testing.T) {
+	st := newBus(t)
+	page, err := st.Chunks.Query(t.Context(), "inline", "", beyond, 0, 0)
+	if err != nil || len(page.Chunks) != 4 {
+		t.Fatal(page, err)
+	}
+	st.Chunks = undecodable{st.Chunks, page.Chunks[1].End}
+	r := check(t, st, Options{})
+	wantRule(t, r, RuleBody)
+	for _, q := range r.Queues {
+		if q.Name == "inline" && (q.Chunks != 4 || q.Events != 30) {
+			t.Errorf("%+v", q)
+		}
+	}
+}
+
 func TestFailuresOfTheStorageAreErrorsNotFaults(t *testing.T) {
 	st := newBus(t)
 	broken := errors.New("the disk is gone")
