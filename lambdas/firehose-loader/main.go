@@ -63,7 +63,7 @@ func load(ctx context.Context, env *shell.Env, cfg sequencer.Config) error {
 		shell.Count(shell.MetricRepeats, res.Repeats), shell.Seconds(shell.MetricLoadBehind, behind),
 	)
 	if outOfTime(ctx, err) && res.Objects > 0 {
-		env.Logger.WarnContext(ctx, "objects are left for the next invocation", "loaded", res.Objects, "oldest", res.Oldest)
+		env.Logger.WarnContext(ctx, "objects are left for the next invocation", "loaded", res.Objects, "oldest", res.Oldest, "error", err)
 		err = nil
 	}
 	return errors.Join(err, lostErr)

@@ -290,6 +290,9 @@ func (w *world) testBadInput(t *testing.T) {
 	if _, stderr, err := w.tryScript(t, "nowhere", "--endpoint", down); err == nil || strings.Count(strings.TrimSpace(stderr), "\n") > 0 || !strings.Contains(stderr, down) {
 		t.Errorf("scripts/deploy to an emulator that is down: %v, %s", err, stderr)
 	}
+	if _, stderr, err := w.tryScript(t, "destroy"); err == nil || strings.Count(strings.TrimSpace(stderr), "\n") > 0 || !strings.Contains(stderr, "STAGE destroy") {
+		t.Errorf("scripts/deploy without a stage: %v, %s", err, stderr)
+	}
 }
 
 func (w *world) refused(t *testing.T, name, dir string, env []string, bus string, args, say []string) {
