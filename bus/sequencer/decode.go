@@ -394,7 +394,7 @@ func (d *decoder) dead(reason deadletter.Reason, cause error, raw []byte) error 
 			return nil
 		}
 	}
-	d.out.dead++
+	d.out.dead = append(d.out.dead, store.NewMark(d.record.Sequence, d.number))
 	st := d.open(deadletter.Queue, 0)
 	if st == nil {
 		return nil

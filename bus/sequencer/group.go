@@ -27,8 +27,8 @@ type group struct {
 	// archives holds, for queues of which a repeated archive pointer came, the newest archived id.
 	archives map[string]string
 	repeats  int64
-	// dead counts the dead letters of all its lines, also of those that were not wanted.
-	dead int64
+	// dead are the marks of what becomes a dead letter, also of what was not wanted.
+	dead []string
 }
 
 // streamKey keeps the events of different snapshots of a queue apart (W-D6).

@@ -6,36 +6,38 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/rstreams-go/rstreams/bus/eid"
 	"github.com/rstreams-go/rstreams/bus/store"
 )
 
-// given returns the units whose claims are of no more use after an attempt that ended with err. A queue that is refused, or whose
-// archive has grown, may have no part in the next try; that claims the others again.
-func given(units []unit, err error) []unit {
-	var refusal *refusalError
-	var stale *staleError
-	var queue string
-	switch {
-	case errors.As(err, &refusal):
-		queue = refusal.queue
-	case errors.As(err, &stale):
-		queue = stale.queue
-	default:
-		return units
-	}
-	i := slices.IndexFunc(units, func(u unit) bool { return u.queue == queue })
-	if i < 0 {
-		return nil
-	}
-	return units[i : i+1]
-}
-
 // release cuts the claims of an attempt that failed short, where the next one would have to wait for their end: it has another
 // owner. They are not given back, and nothing is removed, as requests of this attempt may still be on their way: what they do
 // is the next owner's to find (Grant.Dirty), after the same tenth of the lease that every claim leaves for that.
 func (pub *publication) release(ctx context.Context, st store.Store, units []unit) {
+	pub.releaseFor(ctx, st, units, pub.seq.cfg.Lease/10)
+}
+
+// drop cuts the claims of an attempt that stored no chunks short, but for those of the queues in keep, which the next try claims again.
+// Nothing of it can be on its way, unless a try before it lost its claim.
+func (pub *publication) drop(ctx context.Context, keep []string) {
+	var lost, free []unit
+	for _, u := range pub.left {
+		switch {
+		case slices.Contains(keep, u.queue):
+		case pub.lost[u.queue]:
+			lost = append(lost, u)
+		default:
+			free = append(free, u)
+		}
+	}
+	pub.release(ctx, pub.seq.store, lost)
+	pub.releaseFor(ctx, pub.seq.store, free, time.Millisecond)
+	pub.left = nil
+}
+
+func (pub *publication) releaseFor(ctx context.Context, st store.Store, units []unit, lease time.Duration) {
 	if pub.seq.cfg.Owner == "" || pub.seq.store.Atomic != nil {
 		return
 	}
@@ -51,7 +53,7 @@ func (pub *publication) release(ctx context.Context, st store.Store, units []uni
 	ctx, cancel := pub.seq.grace(ctx)
 	defer cancel()
 	err := each(ctx, pub.seq.cfg.Parallel, left, func(ctx context.Context, u *unit) error {
-		err := pub.claimFor(ctx, st, u, pub.seq.cfg.Lease/10)
+		err := pub.claimFor(ctx, st, u, lease)
 		if errors.Is(err, store.ErrConflict) {
 			return nil // It is another's already.
 		}

@@ -26,6 +26,10 @@ type publication struct {
 	lost map[string]bool
 	// refused are queues whose rows cannot be used, and why.
 	refused map[string]error
+	// done are the queues of which this call has published everything.
+	done map[string]bool
+	// left are the units of an attempt that asks for the group to be prepared again (anew).
+	left []unit
 }
 
 // refusalError tells that a queue's row, or its index above the head, contradicts itself, so that nothing can be published to the queue until somebody mends it. That
@@ -68,8 +72,10 @@ func (pub *publication) run(ctx context.Context, st store.Store, parallel int) (
 	}
 	units := make([]unit, len(work))
 	defer func(ctx context.Context) {
-		if err != nil {
-			pub.release(ctx, st, given(units, err))
+		if err != nil && pub.anew(err) {
+			pub.left = units
+		} else if err != nil {
+			pub.release(ctx, st, units)
 		}
 	}(ctx)
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Lease/10*9, errLease)
@@ -219,11 +225,14 @@ func claimError(queue string, err error) error {
 	return nil
 }
 
-// staleError asks for the group to be decoded again: its archive pointers were checked against an archive that has grown since.
-type staleError struct{ queue string }
+// errStale asks for the group to be prepared again: an archive has grown since that its pointers were checked against.
+var errStale = errors.New("an archive has grown since the group was prepared")
 
-func (e *staleError) Error() string {
-	return fmt.Sprintf("%s has grown since the group was prepared", e.queue)
+// anew tells whether an attempt ended because the group has to be prepared again. It has stored no chunks.
+func (pub *publication) anew(err error) bool {
+	var refusal *refusalError
+	return errors.Is(err, errStale) ||
+		errors.As(err, &refusal) && refusal.queue != deadletter.Queue && pub.refused[refusal.queue] == nil
 }
 
 // numberAll gives the chunks of all units their ids, and removes what crashed attempts left in their way (rule 8).
@@ -242,9 +251,8 @@ func (pub *publication) numberAll(ctx context.Context, st store.Store, units []*
 		if again, err = pub.seq.again(ctx, st, pub.p, rest, pub.refused); err != nil {
 			return err
 		}
-		if again.group.dead != pub.p.group.dead {
-			// Something else becomes a letter now, and only the group as a whole has that.
-			return &staleError{slices.Min(slices.Collect(maps.Keys(rest)))}
+		if !slices.Equal(again.group.dead, pub.p.group.dead) {
+			return errStale // Something else becomes a letter now, and only the group as a whole has that.
 		}
 	}
 	var dirty []*unit
@@ -280,7 +288,7 @@ func (pub *publication) published(u *unit) bool {
 // number gives the chunks of a unit's streams their ids.
 func (pub *publication) number(ctx context.Context, st store.Store, u *unit, streams []*stream) error {
 	if hasSuffix(u.queue, store.ArchiveSuffix) && len(streams) > 0 && streams[0].chunks[0].pointer.StartID <= u.grant.Head {
-		return &staleError{u.queue}
+		return errStale
 	}
 	if pub.seq.store.Atomic != nil {
 		if err := upload(ctx, st, streams); err != nil {
@@ -382,6 +390,10 @@ func (pub *publication) finish(ctx context.Context, st store.Store, units []*uni
 		case u.failed != nil:
 			err = errors.Join(err, u.failed)
 		default:
+			if pub.done == nil {
+				pub.done = map[string]bool{}
+			}
+			pub.done[u.queue] = true
 			pub.result.Repeats += u.repeats
 			if u.out.last == "" {
 				break

@@ -17,9 +17,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"time"
 
-	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/bus/store"
 )
 
@@ -281,25 +281,9 @@ func (s *Sequencer) commit(ctx context.Context, p *Prepared, stats *[]store.Prod
 	pub := publication{seq: s, p: p, pending: p.group.names(), result: Result{Repeats: p.group.repeats}, stats: stats}
 	for {
 		wait, err := s.attempt(ctx, &pub)
-		var refusal *refusalError
-		var stale *staleError
-		switch refused := errors.As(err, &refusal); {
-		case refused && refusal.queue == deadletter.Queue || refused && pub.refused[refusal.queue] != nil:
-			return Result{}, err
-		case refused:
-			s.cfg.Logger.ErrorContext(ctx, "the events of a queue become dead letters, as its row cannot be used", "queue", refusal.queue, "error", refusal.err)
-			if pub.refused = maps.Clone(pub.refused); pub.refused == nil {
-				pub.refused = map[string]error{}
-			}
-			pub.refused[refusal.queue] = refusal.err
-		}
-		if refusal != nil || errors.As(err, &stale) {
-			again, err := s.again(ctx, s.store, p, nil, pub.refused)
-			if err != nil {
+		if err != nil && pub.anew(err) {
+			if err := s.restart(ctx, &pub, err); err != nil {
 				return Result{}, err
-			}
-			pub = publication{
-				seq: s, p: again, pending: again.group.names(), result: pub.result, stats: stats, lost: pub.lost, refused: pub.refused,
 			}
 			continue
 		}
@@ -325,6 +309,27 @@ func (s *Sequencer) commit(ctx context.Context, p *Prepared, stats *[]store.Prod
 		}
 	}
 	return pub.result, nil
+}
+
+// restart prepares the group of a publication again, because of cause. What is published stays so.
+func (s *Sequencer) restart(ctx context.Context, pub *publication, cause error) error {
+	var refusal *refusalError
+	if errors.As(cause, &refusal) {
+		s.cfg.Logger.ErrorContext(ctx, "the events of a queue become dead letters, as its row cannot be used", "queue", refusal.queue, "error", refusal.err)
+		if pub.refused = maps.Clone(pub.refused); pub.refused == nil {
+			pub.refused = map[string]error{}
+		}
+		pub.refused[refusal.queue] = refusal.err
+	}
+	again, err := s.again(ctx, s.store, pub.p, nil, pub.refused)
+	if err != nil {
+		pub.drop(ctx, nil)
+		return err
+	}
+	pending := slices.DeleteFunc(again.group.names(), func(queue string) bool { return pub.done[queue] })
+	pub.drop(ctx, pending)
+	pub.p, pub.pending = again, pending
+	return nil
 }
 
 // attempt publishes what it can get hold of. A wait over 0 means that queues are left, held by others.
