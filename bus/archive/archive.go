@@ -247,10 +247,7 @@ func (a *Archiver) queue(ctx context.Context, q store.Queue) (res Result, err er
 		if err != nil || first.End == "" {
 			return res, err
 		}
-		age, err := a.age(&first, end)
-		if err != nil {
-			return res, err
-		}
+		age := a.age(&first, end)
 		res.Behind, res.BehindQueue = age, q.Name
 		through, err := a.settled(q.Head)
 		if err != nil {
@@ -328,15 +325,15 @@ func (a *Archiver) first(ctx context.Context, q store.Queue, end string) (store.
 }
 
 // age returns how long ago the first event was made that is not archived; c is its chunk.
-func (a *Archiver) age(c *store.Chunk, end string) (time.Duration, error) {
+func (a *Archiver) age(c *store.Chunk, end string) time.Duration {
 	id, err := eid.Parse(max(c.Start, end))
-	if err != nil || c.Start == "" {
+	if err != nil || c.Start == "" || c.Start > c.End {
 		id, err = eid.Parse(c.End)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%w: chunk from %q to %q: %w", store.ErrCorrupt, c.Start, c.End, err)
+		return a.cfg.Age // Nobody can tell.
 	}
-	return max(a.cfg.Now().Sub(time.UnixMilli(id.Millis)), 0), nil
+	return max(a.cfg.Now().Sub(time.UnixMilli(id.Millis)), 0)
 }
 
 // settled returns up to where a queue may be archived.

@@ -39,7 +39,7 @@ func (a *Archiver) late(c *store.Chunk) bool {
 	now := a.cfg.Now()
 	end, err := eid.Parse(c.End)
 	if err != nil {
-		return c.Expires != 0
+		return a.giveUp > 0 || c.Expires != 0 // Nobody can tell how old it is, and it says nothing of what an operator could restore.
 	}
 	made := time.UnixMilli(end.Millis)
 	if a.giveUp > 0 && now.Sub(made) >= a.giveUp {
@@ -52,15 +52,15 @@ func (a *Archiver) late(c *store.Chunk) bool {
 	return expires.Sub(now) <= expires.Sub(made)/4
 }
 
-// overlaps tells whether a chunk that begins before the id prev is one of two that have the same ids: a leftover of the original's
-// (W-D1). Otherwise it is one that an archive ends within.
-func (a *Archiver) overlaps(ctx context.Context, c *store.Chunk, prev, end string) (bool, error) {
-	if prev != end {
-		return true, nil // The object has the one before.
+// overlaps tells whether a chunk that begins before the object's last event is one of two that have the same ids: a leftover of the
+// original's (W-D1). Otherwise it is one that an archive ends within.
+func (a *Archiver) overlaps(ctx context.Context, c *store.Chunk, o *object) (bool, error) {
+	if o.last != "" {
+		return true, nil // The object has the other.
 	}
-	last := len(end) - 1
-	before := end[:last] + string([]byte{end[last] - 1, '~'}) // after every other id below end, as digits come before ~
-	page, _, err := a.query(ctx, c.Queue, before, end, 1)
+	last := len(o.end) - 1
+	before := o.end[:last] + string([]byte{o.end[last] - 1, '~'}) // after every other id below the end, as digits come before ~
+	page, _, err := a.query(ctx, c.Queue, before, o.end, 1)
 	return len(page.Chunks) > 0, err
 }
 

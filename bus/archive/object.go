@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -41,6 +42,10 @@ const (
 // object is a run of whole chunks of a queue on its way into a blob.
 type object struct {
 	pointer chunk.Pointer
+	// end is the id after which it begins; "" for the first.
+	end string
+	// seen are the ends of what was read of the index, from the last chunk on that is one of the queue for certain.
+	seen []string
 	// last is the id of the last event, also where that was a line that could not be archived; "" for none. A chunk that was passed
 	// over counts when an event comes behind it.
 	last string
@@ -108,7 +113,10 @@ func keyQueue(queue string) string {
 
 // fill reads chunks and writes them to the object.
 func (a *Archiver) fill(ctx context.Context, o *object, queue, end, through string) error {
-	prev := end
+	o.end = end
+	if end != "" {
+		o.seen = []string{end}
+	}
 	for after := end; ; {
 		page, damage, err := a.query(ctx, queue, after, through, 0)
 		if err != nil {
@@ -119,11 +127,10 @@ func (a *Archiver) fill(ctx context.Context, o *object, queue, end, through stri
 			if a.full(o) {
 				return o.close()
 			}
-			after = c.End
-			if err := a.next(ctx, o, c, prev, end, damage); err != nil {
+			if err := a.next(ctx, o, c, after, damage); err != nil {
 				return err
 			}
-			prev = c.End
+			after = c.End
 		}
 		if !page.More {
 			return o.close()
@@ -143,28 +150,41 @@ func (a *Archiver) query(ctx context.Context, queue, after, through string, limi
 	return page, nil, nil
 }
 
-// next adds the chunk that follows the id prev, of an object that begins after the id end.
-func (a *Archiver) next(ctx context.Context, o *object, c *store.Chunk, prev, end string, damage error) error {
+// next adds a chunk of the index. prev is the end of what is before it there, whatever that is.
+func (a *Archiver) next(ctx context.Context, o *object, c *store.Chunk, prev string, damage error) error {
+	before := prev
+	if o.last == "" {
+		before = "" // Nothing of what is before is an event for the archive.
+	}
+	overlap := false
+	done := max(o.end, o.last)
 	switch {
 	case damage != nil:
-	case c.Start > prev:
-		if c.Prev != "" && c.Prev != prev {
+	case c.Start > done:
+		if c.Prev != "" && !slices.Contains(o.seen, c.Prev) {
 			o.ahead.gaps++
 			a.cfg.Logger.ErrorContext(ctx, "events were gone from the index before they were archived",
 				"queue", c.Queue, "after", prev, "before", c.Start, "expected", c.Prev)
 		}
-	case prev != "":
-		if overlap, err := a.overlaps(ctx, c, prev, end); err != nil {
+	default:
+		var err error
+		if overlap, err = a.overlaps(ctx, c, o); err != nil {
 			return err
-		} else if overlap {
+		}
+		if overlap {
 			a.passOver(ctx, o, c, fmt.Errorf("%w: it begins before the chunk ends that is before it; its events up to %s are left out",
-				store.ErrCorrupt, prev))
+				store.ErrCorrupt, done))
 		}
 	}
-	before, err := o.last, damage
+	err := damage
 	if err == nil {
-		err = a.chunk(ctx, o, c, prev)
+		err = a.chunk(ctx, o, c, done)
 	}
+	// A chunk of the queue names the one of the queue before it, and none of those that do not belong there.
+	if err == nil && !overlap {
+		o.seen = o.seen[:0]
+	}
+	o.seen = append(o.seen, c.End)
 	if err == nil {
 		if o.ahead.gaps == 0 {
 			o.last = c.End // It is another than the last event's where its last lines are none.
@@ -201,8 +221,8 @@ func (a *Archiver) full(o *object) bool {
 	return records > 0 && (o.pointer.GzipSize >= a.cfg.ObjectBytes || len(o.pointer.Offsets) >= sections || records >= maxRecords || a.over())
 }
 
-// chunk adds the events of a chunk that come after the id prev.
-func (a *Archiver) chunk(ctx context.Context, o *object, c *store.Chunk, prev string) error {
+// chunk adds the events of a chunk that come after the id done.
+func (a *Archiver) chunk(ctx context.Context, o *object, c *store.Chunk, done string) error {
 	first, err := eid.Parse(c.Start)
 	if err != nil {
 		return fmt.Errorf("%w: start: %w", store.ErrCorrupt, err)
@@ -243,7 +263,7 @@ func (a *Archiver) chunk(ctx context.Context, o *object, c *store.Chunk, prev st
 		if idErr != nil || n == c.Records || text > c.End { // More would have the ids of others.
 			return fmt.Errorf("%w: it has more events than the %d it says", store.ErrCorrupt, c.Records)
 		}
-		if text <= prev {
+		if text <= done {
 			continue
 		}
 		if err != nil {
@@ -341,10 +361,13 @@ func (a *Archiver) publish(ctx context.Context, queue string, o *object) error {
 		a.cfg.Logger.ErrorContext(ctx, "lines of a queue are no events and are not archived; see the dead letters",
 			"queue", queue, "from", o.pointer.StartID, "to", o.pointer.EndID, "lines", o.badLines)
 	}
-	line = append(line, o.bad.Bytes()...)
-	r, err := a.seq.Process(ctx, sequencer.Batch{Records: []sequencer.Record{{
-		Sequence: "1", Arrival: a.cfg.Now().UnixMilli(), Data: line, Plain: true,
-	}}})
+	// The letters come first: the next pass begins behind what they are of.
+	if o.bad.Len() > 0 {
+		if _, err := a.process(ctx, o.bad.Bytes()); err != nil {
+			return err
+		}
+	}
+	r, err := a.process(ctx, line)
 	if err != nil {
 		return err
 	}
@@ -352,4 +375,10 @@ func (a *Archiver) publish(ctx context.Context, queue string, o *object) error {
 		return fmt.Errorf("%w: the object from %s to %s is not part of the archive", errLost, o.pointer.StartID, o.pointer.EndID)
 	}
 	return nil
+}
+
+func (a *Archiver) process(ctx context.Context, text []byte) (sequencer.Result, error) {
+	return a.seq.Process(ctx, sequencer.Batch{Records: []sequencer.Record{{
+		Sequence: "1", Arrival: a.cfg.Now().UnixMilli(), Data: text, Plain: true,
+	}}})
 }

@@ -16,10 +16,9 @@ const (
 	maxPause   = 2 * time.Second
 	// raceTime is the longest pause after another writer was first: the service is well then.
 	raceTime = 200 * time.Millisecond
-	// attemptTime is how long one request may take. A lost answer is noticed after it. Where the call has less time, a request has
-	// half of what is left, but not less than shortTime, so that a lost answer does not take all of it.
+	// attemptTime is how long one request may take. A lost answer is noticed after it. Where the call has less time, its first request
+	// has two thirds of that, so that a lost answer does not take all of it.
 	attemptTime = 10 * time.Second
-	shortTime   = time.Second
 	// dialBudget bounds retries while no connection can be made: a wrong address should be told soon.
 	dialBudget = 5 * time.Second
 )
@@ -63,7 +62,7 @@ func (b *Bus) send(ctx context.Context, r *retries, try func(ctx context.Context
 		if err := b.alive(ctx); err != nil {
 			return err
 		}
-		err := b.attempt(ctx, try)
+		err := b.attempt(ctx, !r.lost, try)
 		if err == nil {
 			return nil
 		}
@@ -90,11 +89,11 @@ func (b *Bus) send(ctx context.Context, r *retries, try func(ctx context.Context
 	}
 }
 
-// attempt makes one request in its own time.
-func (b *Bus) attempt(ctx context.Context, try func(ctx context.Context) error) error {
+// attempt makes one request, the first of its call or another, in its own time.
+func (b *Bus) attempt(ctx context.Context, first bool, try func(ctx context.Context) error) error {
 	most := attemptTime
-	if end, ok := ctx.Deadline(); ok {
-		most = min(most, max(time.Until(end)/2, shortTime))
+	if end, ok := ctx.Deadline(); ok && first {
+		most = min(most, time.Until(end)*2/3)
 	}
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()

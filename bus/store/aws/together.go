@@ -61,7 +61,7 @@ func (t table) writeTogether(ctx context.Context, writes []*jointWrite) {
 // execute makes one request.
 func (t table) execute(ctx context.Context, requests []ddb.BatchStatementRequest, writes []*jointWrite) {
 	var out *dynamodb.BatchExecuteStatementOutput
-	err := t.bus.attempt(ctx, func(ctx context.Context) (err error) {
+	err := t.bus.attempt(ctx, true, func(ctx context.Context) (err error) {
 		out, err = t.bus.dynamo().BatchExecuteStatement(ctx, &dynamodb.BatchExecuteStatementInput{Statements: requests})
 		return err
 	})
