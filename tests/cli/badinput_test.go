@@ -187,6 +187,9 @@ func TestALockedBusIsOneClearErrorAndLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	fails(t, dir, strings.NewReader(numbered(100, 100)), 3, []string{"locked", "acknowledged up to line 0"}, "write", "q", "--bot", "b")
+	// A bad line behind those that are not stored does not hide that.
+	fails(t, dir, strings.NewReader(numbered(100, 1)+"{bad\n"), 3,
+		[]string{"locked", "line 2 is no event", "acknowledged up to line 0", "--from-line 1"}, "write", "q", "--bot", "b")
 	// Readers are not kept waiting, and see what was acknowledged.
 	if got := ok(t, dir, nil, "read", "q"); got != numbered(0, 100) {
 		t.Errorf("a reader of a locked bus got %d bytes", len(got))

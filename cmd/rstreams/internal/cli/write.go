@@ -104,11 +104,10 @@ func (a *app) write(queue string, files []string, o writeOptions) (err error) {
 	j.progress.end()
 	finished := acks.finish()
 	through, events := acks.state()
-	for _, e := range []error{closed, finished} {
-		if e != nil && (err == nil || errors.Is(err, errInterrupted)) {
-			err = e
-		}
+	if closed == nil {
+		closed = finished
 	}
+	err = outranked(err, closed)
 	if err != nil {
 		return &coded{exitCode(err), fmt.Errorf("%w; acknowledged up to line %d (%s events): continue with --from-line %d",
 			err, through, thousands(events), through+1)}
@@ -118,6 +117,20 @@ func (a *app) write(queue string, files []string, o writeOptions) (err error) {
 	}
 	a.note("wrote %s events to %s, up to line %d", thousands(events-j.bad), queue, through)
 	return nil
+}
+
+// outranked returns what ended the input and how the end went as one error. Lines before a bad one may not be stored where the
+// bus failed too: its failure then tells the exit code, since whoever corrects the line must not go on behind it.
+func outranked(input, end error) error {
+	switch {
+	case end == nil:
+		return input
+	case input == nil, errors.Is(input, errInterrupted):
+		return end
+	case exitCode(input) == codeInput:
+		return &coded{exitCode(end), fmt.Errorf("%w; also, %w", end, input)}
+	}
+	return input
 }
 
 // writeJob is one run of `rstreams write`.
