@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -66,7 +67,7 @@ func (o *writeOptions) check(queue string) error {
 	case o.resume && o.fromLine > 1:
 		return usageError(errors.New("give --resume or --from-line, not both"))
 	}
-	if err := ref.ValidateQueue(queue); err != nil {
+	if err := storableQueue(queue); err != nil {
 		return usageError(err)
 	}
 	return nil
@@ -214,20 +215,16 @@ func (j *writeJob) put(ctx context.Context, n int64, line []byte) error {
 	if err := event.Scan(line, &j.line); err != nil {
 		return err
 	}
-	if j.line.IsPointer() || j.line.Command() != "" {
-		return fmt.Errorf("%w: it is a pointer or a command of the bus, not an event", event.ErrSyntax)
-	}
 	var e event.Event
-	err := j.line.Event(&e)
-	if err != nil {
+	if err := j.line.Event(&e); err != nil {
 		return err
 	}
 	queue := j.queue
 	if e.Queue != "" {
-		if err := ref.ValidateQueue(e.Queue); err != nil {
-			return fmt.Errorf("%w: %w", event.ErrNoQueue, err)
-		}
 		queue = ref.Queue(e.Queue)
+	}
+	if err := storable(&j.line, cmp.Or(e.Queue, queue)); err != nil {
+		return err
 	}
 	e.EID = ""
 	j.acks.put(queue, n)
@@ -261,6 +258,7 @@ func (j *writeJob) letter(ctx context.Context, n int64, place string, line []byt
 func badLine(err error) bool {
 	for _, fault := range []error{
 		event.ErrSyntax, event.ErrPayload, event.ErrFalsyPayload, event.ErrNoBot, event.ErrNoQueue, rstreams.ErrTooLarge,
+		ref.ErrInvalid, errNotStorable,
 	} {
 		if errors.Is(err, fault) {
 			return true
