@@ -29,7 +29,7 @@ const (
 	ReasonCorrupt Reason = "corrupt-record"
 	// ReasonLine is a line that is not a JSON object.
 	ReasonLine Reason = "bad-line"
-	// ReasonLineTooLong is a line over the limit. Raw holds its record.
+	// ReasonLineTooLong is a line over the limit. Raw holds its record, or, where there is none, the line or its beginning.
 	ReasonLineTooLong Reason = "line-too-long"
 	// ReasonEvent is a line that is no event: bot, queue or payload is missing or not usable.
 	ReasonEvent Reason = "bad-event"
@@ -64,6 +64,8 @@ type Letter struct {
 	// make much longer is kept as bytes as well. Use SetRaw and Bytes.
 	Raw      string `json:"raw,omitempty"`
 	RawBytes []byte `json:"raw_base64,omitempty"`
+	// Size is how many bytes the input has where Raw or RawBytes holds only its beginning; 0 where it holds all of it.
+	Size int64 `json:"size,omitempty"`
 }
 
 // SetRaw keeps b, unchanged.

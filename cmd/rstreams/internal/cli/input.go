@@ -16,6 +16,8 @@ type block struct {
 	// ends are where the lines end in text, without their line ends. The first line begins at 0, the others where the one
 	// before ends.
 	ends []int
+	// long is how many bytes the last line has where text holds only its beginning; 0 where text holds all of it.
+	long int64
 	// first is the number of the first line, from 1, counted over all files.
 	first int64
 	// file and fileLine are where the first line stands; a block holds lines of one file.
@@ -36,11 +38,12 @@ func (b *block) place(i int) string {
 const (
 	// blockBytes is how much text makes a block; a longer line makes a block of its own.
 	blockBytes = 256 << 10
-	// maxInputLine is the longest line that is read. Longer ones cannot be events.
+	// maxInputLine is the longest line that is kept whole. Longer ones cannot be events.
 	maxInputLine = 64 << 20
+	// keptOfLine is how many bytes are kept of a line that is too long. It is more than blockBytes, so that such a line is the
+	// last of its block.
+	keptOfLine = 1 << 20
 )
-
-var errLongLine = fmt.Errorf("the line is longer than %d bytes", maxInputLine)
 
 // input reads lines of files, or of in for "-", one after the other. The lines come in blocks, the last of which has an err.
 // What is there is passed on without waiting for more, so that input which trickles in is not held back. When ctx ends the
@@ -90,7 +93,7 @@ func inputFile(ctx context.Context, in io.Reader, name string, line int64, out c
 		b := &block{first: line + lines, file: name, fileLine: lines + 1, text: make([]byte, 0, blockBytes+4<<10)}
 		var err error
 		for err == nil {
-			b.text, err = appendLine(b.text, r)
+			b.text, b.long, err = appendLine(ctx, b.text, r)
 			if err == nil || errors.Is(err, io.EOF) && len(b.text) > lastEnd(b.ends) {
 				b.ends = append(b.ends, len(b.text)) // after another error, half a line is no line
 			}
@@ -105,8 +108,8 @@ func inputFile(ctx context.Context, in io.Reader, name string, line int64, out c
 		switch {
 		case errors.Is(err, io.EOF):
 			return lines, nil
-		case errors.Is(err, errLongLine):
-			return lines, inputError(fmt.Errorf("%s: %w", b.place(len(b.ends)), err))
+		case err != nil && ctx.Err() != nil:
+			return lines, context.Cause(ctx)
 		case err != nil:
 			return lines, inputError(fmt.Errorf("cannot read the input: %w", err))
 		}
@@ -120,19 +123,37 @@ func lastEnd(ends []int) int {
 	return ends[len(ends)-1]
 }
 
-// appendLine appends the next line, with what ends it. With io.EOF, what it appended is the last line, or nothing.
-func appendLine(text []byte, r *bufio.Reader) ([]byte, error) {
+// appendLine appends the next line, with what ends it. With io.EOF, what it appended is the last line, or nothing. Of a line of
+// more than maxInputLine bytes it appends the beginning, reads the rest, and returns in long how many bytes the line has without
+// its end.
+func appendLine(ctx context.Context, text []byte, r *bufio.Reader) (_ []byte, long int64, err error) {
 	start := len(text)
 	for {
 		part, err := r.ReadSlice('\n')
-		text = append(text, part...)
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return text, err
+		if long > 0 {
+			long += int64(len(part))
+		} else if text = append(text, part...); len(text)-start > maxInputLine {
+			long = int64(len(text) - start)
+			text = bytes.Clone(text[:start+keptOfLine]) // The rest need not stay in memory until the block is written.
 		}
-		if len(text)-start > maxInputLine {
-			return text[:start], errLongLine
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull) && ctx.Err() == nil:
+		case errors.Is(err, bufio.ErrBufferFull):
+			return text, long, context.Cause(ctx)
+		case long > 0 && err == nil:
+			return text, long - 1, nil // without its line end
+		default:
+			return text, long, err
 		}
 	}
+}
+
+// cut returns how many bytes line i has where line returns only its beginning, else 0.
+func (b *block) cut(i int) int64 {
+	if i == len(b.ends)-1 {
+		return b.long
+	}
+	return 0
 }
 
 // line returns line i without its line end and surrounding blanks.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -180,17 +181,22 @@ func (j *writeJob) block(ctx context.Context, b *block) error {
 		if n <= j.from {
 			continue
 		}
-		line := b.line(i)
-		if len(line) == 0 {
+		line, size := b.line(i), b.cut(i)
+		var err error
+		switch {
+		case size > 0:
+			err = fmt.Errorf("%w: the line has %d bytes", rstreams.ErrTooLarge, size)
+		case len(line) == 0:
 			j.acks.skip(n)
 			continue
+		default:
+			err = j.put(ctx, n, line)
 		}
-		err := j.put(ctx, n, line)
 		if err != nil && badLine(err) {
 			if !j.o.skipBad {
 				return inputError(fmt.Errorf("%s is no event: %w", b.place(i), plain(err)))
 			}
-			err = j.letter(ctx, n, b.place(i), line, plain(err))
+			err = j.letter(ctx, n, b.place(i), line, size, plain(err))
 		}
 		if err != nil {
 			if errors.Is(err, context.Canceled) && j.a.interrupted() {
@@ -235,23 +241,39 @@ func (j *writeJob) put(ctx context.Context, n int64, line []byte) error {
 	return nil
 }
 
-// letter puts a line that is no event into the dead-letter queue.
-func (j *writeJob) letter(ctx context.Context, n int64, place string, line []byte, fault error) error {
+// letter puts a line that is no event into the dead-letter queue. size is how many bytes the line has where line is only its
+// beginning, else 0.
+func (j *writeJob) letter(ctx context.Context, n int64, place string, line []byte, size int64, fault error) error {
 	l := deadletter.Letter{
 		Reason: deadletter.ReasonLine, Error: place + ": " + fault.Error(), Queue: j.queue, Bot: j.o.bot, Line: int(n),
-		At: time.Now().UnixMilli(),
+		At: time.Now().UnixMilli(), Size: size,
 	}
 	if errors.Is(fault, rstreams.ErrTooLarge) {
 		l.Reason = deadletter.ReasonLineTooLong
 	}
 	l.SetRaw(line)
 	j.acks.put(deadletter.Queue, n)
-	if _, err := j.w.PutTo(ctx, deadletter.Queue, l); err != nil {
+	_, err := j.w.PutTo(ctx, deadletter.Queue, l)
+	if errors.Is(err, rstreams.ErrTooLarge) {
+		// The whole line stays where it came from.
+		l.Size = int64(len(line))
+		l.SetRaw(beginning(line, keptOfLine))
+		_, err = j.w.PutTo(ctx, deadletter.Queue, l)
+	}
+	if err != nil {
 		j.acks.takeBack(deadletter.Queue)
 		return fmt.Errorf("%s: cannot write the dead letter: %w", place, err)
 	}
 	j.bad++
 	return nil
+}
+
+// beginning returns about the first n bytes of line, and no part of a character.
+func beginning(line []byte, n int) []byte {
+	for n < len(line) && n > 0 && !utf8.RuneStart(line[n]) {
+		n--
+	}
+	return line[:min(n, len(line))]
 }
 
 // badLine tells whether the line is at fault, not the bus.
