@@ -66,6 +66,8 @@ type Letter struct {
 	RawBytes []byte `json:"raw_base64,omitempty"`
 	// Size is how many bytes the input has where Raw or RawBytes holds only its beginning; 0 where it holds all of it.
 	Size int64 `json:"size,omitempty"`
+	// Bare tells that the input was to be the payload of an event of Queue. Otherwise it was to be a line, with an envelope.
+	Bare bool `json:"bare,omitempty"`
 }
 
 // SetRaw keeps b, unchanged.

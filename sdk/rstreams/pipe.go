@@ -403,7 +403,7 @@ func (p *pipeline) letter(ctx context.Context, s *source, e *Event, cause error,
 	}
 	l := deadletter.Letter{
 		Reason: deadletter.ReasonHandler, Error: cause.Error(), Queue: s.reader.queue, Bot: p.o.Bot,
-		EID: e.EID, Attempts: attempts, At: p.bus.millis(),
+		EID: e.EID, Attempts: attempts, At: p.bus.millis(), Bare: err != nil,
 	}
 	l.SetRaw(slices.Clip(trimNewline(line)))
 	c, err := event.Correlate(*e)

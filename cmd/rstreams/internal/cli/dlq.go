@@ -49,8 +49,47 @@ func (s *selection) has(id string, l *deadletter.Letter) bool {
 	return in(s.ids, id) && in(s.reasons, string(l.Reason)) && in(s.queues, l.Queue) && in(s.bots, l.Bot)
 }
 
+// eachLetter is called with a letter and its id, and tells whether the letter counts for --limit.
+type eachLetter func(id string, l deadletter.Letter) (counts bool, err error)
+
+// selected is a walk over letters of which some are selected.
+type selected struct {
+	*selection
+	n    int64
+	seen map[string]bool
+}
+
+func (s *selection) begin() *selected { return &selected{selection: s, seen: map[string]bool{}} }
+
+// take calls fn if the letter is selected. ended tells that the limit is reached.
+func (s *selected) take(id string, l deadletter.Letter, fn eachLetter) (ended bool, err error) {
+	if !s.has(id, &l) {
+		return false, nil
+	}
+	s.seen[id] = true
+	counts, err := fn(id, l)
+	if counts {
+		s.n++
+	}
+	return s.limit > 0 && s.n >= s.limit, err
+}
+
+// missing reports letters that were named and did not come, once the walk is at its end. where says of what.
+func (s *selected) missing(where string) error {
+	var ids []string
+	for _, id := range s.ids {
+		if !s.seen[id] {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	return fmt.Errorf("dead letter %s: %w %s (see `rstreams dlq show`)", strings.Join(ids, ", "), store.ErrNotFound, where)
+}
+
 // letters calls fn with each dead letter of the selection, in order. Payloads that are no letters are told of and passed over.
-func (a *app) letters(bus *rstreams.Bus, s *selection, fn func(id string, l deadletter.Letter) error) error {
+func (a *app) letters(bus *rstreams.Bus, s *selection, fn eachLetter) error {
 	o := rstreams.ReadOptions{From: rstreams.Earliest()}
 	var err error
 	if o.Start, err = parsePosition(s.start); err != nil {
@@ -59,7 +98,7 @@ func (a *app) letters(bus *rstreams.Bus, s *selection, fn func(id string, l dead
 	if o.End, err = parsePosition(s.end); err != nil {
 		return err
 	}
-	var n int64
+	found := s.begin()
 	for e, err := range bus.Read(a.soft, deadletter.Queue, o) {
 		if err != nil {
 			if a.interrupted() {
@@ -72,20 +111,11 @@ func (a *app) letters(bus *rstreams.Bus, s *selection, fn func(id string, l dead
 			a.note("rstreams: event %s of %s is passed over: %v", e.EID, deadletter.Queue, err)
 			continue
 		}
-		if !s.has(e.EID, &l) {
-			continue
-		}
-		if err := fn(strings.Clone(e.EID), l); err != nil {
+		if ended, err := found.take(strings.Clone(e.EID), l, fn); ended || err != nil {
 			return err
 		}
-		if n++; s.limit > 0 && n == s.limit {
-			break
-		}
 	}
-	if n == 0 && len(s.ids) > 0 {
-		return fmt.Errorf("dead letter %s: %w (see `rstreams dlq show`)", s.ids[0], store.ErrNotFound)
-	}
-	return nil
+	return found.missing("among the letters that are selected")
 }
 
 // letterGroup is a row of `rstreams dlq list`.
@@ -118,7 +148,7 @@ func (a *app) dlqListCommand() *cobra.Command {
 				return err
 			}
 			groups := map[[3]string]*letterGroup{}
-			err = a.letters(bus, &s, func(id string, l deadletter.Letter) error {
+			err = a.letters(bus, &s, func(id string, l deadletter.Letter) (bool, error) {
 				key := [3]string{string(l.Reason), l.Queue, l.Bot}
 				g := groups[key]
 				if g == nil {
@@ -130,7 +160,7 @@ func (a *app) dlqListCommand() *cobra.Command {
 					g.Redriven++
 				}
 				g.First, g.Last, g.Example = min(g.First, l.At), max(g.Last, l.At), l.Error
-				return nil
+				return true, nil
 			})
 			if err != nil {
 				return err
@@ -180,7 +210,7 @@ func (a *app) dlqShowCommand() *cobra.Command {
 			out := a.buffered()
 			enc := json.NewEncoder(out)
 			enc.SetEscapeHTML(false)
-			err = a.letters(bus, &s, func(id string, l deadletter.Letter) error { return enc.Encode(letterLine{id, l}) })
+			err = a.letters(bus, &s, func(id string, l deadletter.Letter) (bool, error) { return true, enc.Encode(letterLine{id, l}) })
 			return errors.Join(err, out.Flush())
 		},
 	}

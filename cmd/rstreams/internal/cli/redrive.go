@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,11 +38,15 @@ func (a *app) redriven(bus *rstreams.Bus) (map[string]bool, error) {
 	ids := map[string]bool{}
 	for e, err := range bus.Read(a.soft, redrivenQueue, rstreams.ReadOptions{From: rstreams.Earliest()}) {
 		if err != nil {
+			if a.interrupted() {
+				return nil, errInterrupted
+			}
 			return nil, err
 		}
 		var m redriveMark
-		if err := json.Unmarshal(e.Payload, &m); err != nil {
-			return nil, fmt.Errorf("event %s of %s: %w", e.EID, redrivenQueue, err)
+		if err := json.Unmarshal(e.Payload, &m); err != nil || m.Letter == "" {
+			a.note("rstreams: event %s of %s is passed over: it is not of `rstreams dlq redrive`", e.EID, redrivenQueue)
+			continue
 		}
 		ids[m.Letter] = true
 	}
@@ -60,8 +65,9 @@ func (a *app) dlqRedriveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "redrive [EID...]",
 		Short: "Write dead letters again",
-		Long: "redrive writes the original input of dead letters again: an event to the queue it names (or to that of the letter, or\n" +
-			"to --to), with a correlation to the letter. Name letters by id, select them with flags, or take --all.\n\n" +
+		Long: "redrive writes the original input of dead letters again: a whole event to the queue it names (or to that of the letter,\n" +
+			"or to --to), with a correlation to the letter; a payload, where the letter is marked as \"bare\", to the queue of the\n" +
+			"letter. Name letters by id, select them with flags, or take --all; --limit counts those that are written.\n\n" +
 			"What is still no event is told of and left. To correct it, edit the \"raw\" of `rstreams dlq show > letters.jsonl`\n" +
 			"and redrive with --edited letters.jsonl.\n\n" +
 			"Each letter is written again once: the queue " + redrivenQueue + " remembers it (--again overrides). Only a crash\n" +
@@ -72,6 +78,14 @@ func (a *app) dlqRedriveCommand() *cobra.Command {
 			selected := len(ids)+len(s.reasons)+len(s.queues)+len(s.bots) > 0 || s.start != "" || s.end != "" || s.limit > 0
 			if !selected && !o.all && o.edited == "" {
 				return usageError(errors.New("name letters by id, select them with --reason, --queue or --bot, or take --all"))
+			}
+			if o.edited != "" && (s.start != "" || s.end != "") {
+				return usageError(errors.New("with --edited select letters by id, --reason, --queue or --bot; --start and --end do not count"))
+			}
+			if o.to != "" {
+				if err := storableQueue(o.to); err != nil {
+					return usageError(fmt.Errorf("--to: %w", err))
+				}
 			}
 			return a.redrive(&s, o)
 		},
@@ -88,10 +102,11 @@ func (a *app) dlqRedriveCommand() *cobra.Command {
 
 // redriveJob is one run of `rstreams dlq redrive`.
 type redriveJob struct {
-	a    *app
-	o    redriveOptions
-	w    *rstreams.Writer
-	done map[string]bool
+	a *app
+	o redriveOptions
+	w *rstreams.Writer
+	// done are the letters that were written again before this run, put those of this run: a file may have one twice.
+	done, put map[string]bool
 	// marks are of events that are put but not yet durable.
 	marks                    []redriveMark
 	written, before, refused int
@@ -106,7 +121,7 @@ func (a *app) redrive(s *selection, o redriveOptions) (err error) {
 		return err
 	}
 	defer done(&err)
-	j := &redriveJob{a: a, o: o}
+	j := &redriveJob{a: a, o: o, put: map[string]bool{}}
 	if j.done, err = a.redriven(bus); err != nil {
 		return err
 	}
@@ -141,22 +156,23 @@ func (j *redriveJob) file(s *selection) error {
 		return inputError(fmt.Errorf("cannot read the letters: %w", err))
 	}
 	defer func() { _ = f.Close() }()
-	r := bufio.NewReader(f)
+	r, found := bufio.NewReader(f), s.begin()
 	for n := 1; ; n++ {
 		text, err := r.ReadBytes('\n')
 		if len(bytes.TrimSpace(text)) > 0 {
 			var l letterLine
-			if e := json.Unmarshal(text, &l); e != nil || l.EID == "" || l.Letter.Reason == "" {
+			switch e := json.Unmarshal(text, &l); {
+			case e != nil || l.EID == "" || l.Letter.Reason == "":
 				return inputError(fmt.Errorf("line %d of %s is no dead letter as `rstreams dlq show` prints it", n, j.o.edited))
+			case l.Letter.Raw != "" && len(l.Letter.RawBytes) > 0:
+				return inputError(fmt.Errorf("line %d of %s has both \"raw\" and \"raw_base64\"; leave out the one that does not count", n, j.o.edited))
 			}
-			if s.has(l.EID, &l.Letter) {
-				if err := j.letter(l.EID, l.Letter); err != nil {
-					return err
-				}
+			if ended, err := found.take(l.EID, l.Letter, j.letter); ended || err != nil {
+				return err
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return nil
+			return found.missing("in " + j.o.edited)
 		}
 		if err != nil {
 			return inputError(fmt.Errorf("cannot read the letters: %w", err))
@@ -164,41 +180,35 @@ func (j *redriveJob) file(s *selection) error {
 	}
 }
 
-// letter writes one letter again.
-func (j *redriveJob) letter(id string, l deadletter.Letter) error {
-	if j.done[id] && !j.o.again {
+// letter writes one letter again, and tells whether it did. Those that it does not write leave room for others below --limit.
+func (j *redriveJob) letter(id string, l deadletter.Letter) (bool, error) {
+	if j.put[id] || j.done[id] && !j.o.again {
 		j.before++
-		return nil
+		return false, nil
 	}
-	e, err := revive(&l)
-	if err == nil && j.o.to != "" {
-		e.Queue = j.o.to
-	}
-	if err == nil {
+	e, err := revive(&l, j.o.to)
+	if err == nil && !j.o.dryRun {
 		e.Correlation = &rstreams.Correlation{Source: deadletter.Queue, Start: id, Units: max(e.Units, 1)}
-		if j.o.dryRun {
-			_, err = event.AppendLine(nil, &e, -1)
-		} else {
-			_, err = j.w.PutEvent(j.a.soft, e)
-		}
+		_, err = j.w.PutEvent(j.a.soft, e)
 	}
 	switch {
 	case err == nil:
 	case badLine(err):
 		j.refused++
 		j.a.note("rstreams: letter %s: %s", id, oneLine(plain(err)))
-		return nil
+		return false, nil
 	case j.a.interrupted():
-		return errInterrupted
+		return false, errInterrupted
 	default:
-		return err
+		return false, err
 	}
+	j.put[id] = true
 	j.written++
 	j.marks = append(j.marks, redriveMark{Letter: id, Queue: e.Queue, At: time.Now().UnixMilli()})
 	if len(j.marks) >= redriveBatch {
-		return j.flush()
+		return true, j.flush()
 	}
-	return nil
+	return true, nil
 }
 
 // flush makes what was put durable and remembers it.
@@ -220,35 +230,38 @@ func (j *redriveJob) flush() error {
 }
 
 func (j *redriveJob) mark(ctx context.Context, m redriveMark) error {
-	j.done[m.Letter] = true
 	_, err := j.w.PutTo(ctx, redrivenQueue, m)
 	return err
 }
 
-// revive makes an event of a letter's original bytes: they are a whole event, or the payload of one of the letter's queue.
-func revive(l *deadletter.Letter) (rstreams.Event, error) {
+// revive makes an event of a letter's original bytes: the payload of one of the letter's queue where the letter says so, else a
+// whole event. to is the queue it shall go to, "" for its own. The error is badLine: what is still no event stays where it is,
+// since as the payload of another event nobody would look for it.
+func revive(l *deadletter.Letter, to string) (rstreams.Event, error) {
 	raw := bytes.TrimSpace(l.Bytes())
+	if n := int64(len(l.Bytes())); n < l.Size {
+		return rstreams.Event{}, fmt.Errorf("%w: the letter holds the first %d bytes of %d; write the line again, or correct \"raw\" and leave \"size\" out",
+			event.ErrSyntax, n, l.Size)
+	}
+	var e rstreams.Event
 	var line event.Line
-	if err := event.Scan(raw, &line); err == nil && line.HasPayload() && hasQueue(&line) {
-		var e event.Event
-		err := line.Event(&e)
-		e.EID = ""
-		if e.Bot == "" {
-			e.Bot = l.Bot
+	if l.Bare {
+		e.Payload = raw
+	} else {
+		if err := event.Scan(raw, &line); err != nil {
+			return e, err
 		}
+		if err := line.Event(&e); err != nil {
+			return e, err
+		}
+	}
+	e.EID, e.Queue, e.Bot = "", cmp.Or(to, e.Queue, l.Queue), cmp.Or(e.Bot, l.Bot, redriveBot)
+	if e.Queue == "" {
+		return e, fmt.Errorf("%w, nor does the letter; name one with --to", event.ErrNoQueue)
+	}
+	if err := storable(&line, e.Queue); err != nil {
 		return e, err
 	}
-	if l.Queue == "" {
-		return rstreams.Event{}, fmt.Errorf("%w: the original input names no queue, and the letter does not know it", event.ErrNoQueue)
-	}
-	if !json.Valid(raw) {
-		return rstreams.Event{}, fmt.Errorf("%w: the original input is not JSON: %s", event.ErrPayload, shorten(string(raw), 60))
-	}
-	return rstreams.Event{Bot: l.Bot, Queue: l.Queue, Payload: raw}, nil
-}
-
-// hasQueue tells whether a line names a queue that can be stored.
-func hasQueue(l *event.Line) bool {
-	name, err := l.Queue()
-	return err == nil && name != ""
+	_, err := event.AppendLine(nil, &e, -1)
+	return e, err
 }

@@ -246,7 +246,7 @@ func (j *writeJob) put(ctx context.Context, n int64, line []byte) error {
 func (j *writeJob) letter(ctx context.Context, n int64, place string, line []byte, size int64, fault error) error {
 	l := deadletter.Letter{
 		Reason: deadletter.ReasonLine, Error: place + ": " + fault.Error(), Queue: j.queue, Bot: j.o.bot, Line: int(n),
-		At: time.Now().UnixMilli(), Size: size,
+		At: time.Now().UnixMilli(), Size: size, Bare: !j.o.events,
 	}
 	if errors.Is(fault, rstreams.ErrTooLarge) {
 		l.Reason = deadletter.ReasonLineTooLong
