@@ -111,6 +111,8 @@ func TestWrongCommandLinesAreUsageErrors(t *testing.T) {
 		{[]string{"queues", "--bus", "postgres://x"}, "embedded:"},
 		{[]string{"queues", "--bus", "embedded:"}, "directory"},
 		{[]string{"dlq", "redrive"}, "--all"},
+		{[]string{"verify", "--queue", ""}, "--queue"},
+		{[]string{"verify", "--queue", "queue:"}, "queue"},
 	} {
 		fails(t, dir, nil, 2, []string{c.word}, c.args...)
 	}
@@ -125,6 +127,7 @@ func TestWhatIsNotThereHasItsExitCode(t *testing.T) {
 	for _, args := range [][]string{
 		{"read", "nowhere"}, {"queues", "nowhere"}, {"bots", "nobody"}, {"pause", "nobody"}, {"resume", "nobody"}, {"run", "nobody"},
 		{"checkpoint", "get", "nobody"}, {"checkpoint", "set", "nobody", "q", "z/"},
+		{"verify", "--queue", "nowhere"}, {"verify", "--queue", "q,nowhere"},
 		{"trace", "q", "z/2026/01/01/00/00/1767225600000-0000001"}, {"dlq", "show", "z/2026/01/01/00/00/1767225600000-0000001"},
 	} {
 		fails(t, dir, nil, 6, []string{"not found"}, args...)

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/rstreams-go/rstreams/bus/store"
 	"github.com/rstreams-go/rstreams/cmd/rstreams/internal/verify"
 )
 
@@ -19,7 +22,10 @@ func (a *app) verifyCommand() *cobra.Command {
 			"sound, every line an event in its place, heads and checkpoints where they must be. It changes nothing and may run\n" +
 			"while the bus is in use. With faults it lists them and exits with 4.",
 		Args: args(0, 0, ""),
-		RunE: func(*cobra.Command, []string) (err error) {
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if c.Flags().Changed("queue") && len(o.Queues) == 0 {
+				return usageError(errors.New("--queue names no queue"))
+			}
 			bus, done, err := a.open()
 			if err != nil {
 				return err
@@ -29,6 +35,9 @@ func (a *app) verifyCommand() *cobra.Command {
 			o.Progress = func(_ string, events, _ int64) { p.set(events) }
 			report, err := verify.Run(a.soft, bus.Store(), o)
 			p.end()
+			if errors.Is(err, store.ErrNotFound) {
+				err = fmt.Errorf("%w (see `rstreams queues`)", err)
+			}
 			if err != nil {
 				return err
 			}
@@ -37,6 +46,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print the report as one JSON object")
 	c.Flags().StringSliceVar(&o.Queues, "queue", nil, "check only these queues")
+	c.Flags().DurationVar(&o.Retention, "retention", time.Hour, "events younger than this cannot have left by age; less than 0 for none")
 	c.Flags().IntVar(&o.MaxFaults, "max-faults", 1000, "list at most so many faults; all are counted")
 	return c
 }

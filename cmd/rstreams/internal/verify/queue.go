@@ -42,6 +42,8 @@ func (c *checker) queue(ctx context.Context, row store.Queue, q *Queue) error {
 	at.Rule = RuleHead
 	switch {
 	case row.Head == "" || snapshot:
+	case last == "" && row.Head > row.ArchiveEnd && c.young(row.Head):
+		c.fault(at, "no chunk is left, though the newest event %s is too young to have expired", row.Head)
 	case last == "":
 		q.Expired = true
 	case last != row.Head:
@@ -78,7 +80,7 @@ func (c *checker) chunks(ctx context.Context, row store.Queue, q *Queue, through
 			if k.End <= prev {
 				return "", fmt.Errorf("%w: the index returned chunk %s after %s", store.ErrCorrupt, k.End, prev)
 			}
-			c.order(k, prev, expires, q)
+			c.order(k, row, prev, expires, q)
 			if err := c.chunk(ctx, k, q); err != nil {
 				return "", err
 			}
@@ -107,8 +109,34 @@ func (c *checker) chunks(ctx context.Context, row store.Queue, q *Queue, through
 // chunks may go while it reads them.
 func (c *checker) expired(expires int64) bool { return expires != 0 && expires <= c.o.Now().Unix() }
 
-// order checks a chunk against the one before it, which expires at the given time.
-func (c *checker) order(k *store.Chunk, prev string, expires int64, q *Queue) {
+// young tells whether an event cannot have left by age, whatever its queue's time is.
+func (c *checker) young(id string) bool {
+	parsed, err := eid.Parse(id)
+	return err == nil && c.o.Retention > 0 && c.o.Now().Sub(parsed.Time()) < c.o.Retention
+}
+
+// margin is how many seconds before a time of expiry that was worked out a chunk may be gone: ms are cut off, and clocks differ.
+const margin = 60
+
+// expiredBefore tells whether the chunk before k may be gone by age: both were given the same time to stay. It need not be there
+// either if the archive has its events.
+func (c *checker) expiredBefore(k *store.Chunk, row store.Queue) bool {
+	if k.Prev <= row.ArchiveEnd {
+		return true
+	}
+	start, err := eid.Parse(k.Start)
+	if err != nil {
+		return true // That is a fault of its own.
+	}
+	prev, err := eid.Parse(k.Prev)
+	if err != nil {
+		return true
+	}
+	return k.Expires != 0 && c.expired(max(1, k.Expires-(start.Millis-prev.Millis)/1000-margin))
+}
+
+// order checks a chunk of row against the one before it, which expires at the given time.
+func (c *checker) order(k *store.Chunk, row store.Queue, prev string, expires int64, q *Queue) {
 	at := Fault{Queue: k.Queue, Chunk: k.End}
 	if prev != "" && k.Start <= prev {
 		at.Rule = RuleOverlap
@@ -121,10 +149,11 @@ func (c *checker) order(k *store.Chunk, prev string, expires int64, q *Queue) {
 		if q.Unchained++; !k.Archive && k.Creator == "" {
 			return
 		}
-	case k.Prev != "" && prev == "":
-		q.Expired = true
-	case k.Prev > prev && c.expired(expires):
-		q.Expired = true // The chunk between is hardly younger than the one before, which may be gone by now.
+	case k.Prev > prev && (prev == "" || c.expired(expires)) && c.expiredBefore(k, row):
+		q.Expired = true // In a long run the one before may have gone since it was read.
+	case k.Prev > prev && prev == "":
+		at.Rule = RuleGap
+		c.fault(at, "a chunk that ended at %s is missing before it; with as much time as this one has it would not have expired yet", k.Prev)
 	case k.Prev > prev:
 		at.Rule = RuleGap
 		c.fault(at, "a chunk that ended at %s is missing before it", k.Prev)

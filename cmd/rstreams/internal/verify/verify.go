@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rstreams-go/rstreams/bus/deadletter"
+	"github.com/rstreams-go/rstreams/bus/ref"
 	"github.com/rstreams-go/rstreams/bus/store"
 )
 
@@ -114,17 +115,22 @@ func (r *Report) OK() bool { return r.FaultCount == 0 }
 
 // Options tune a run. The zero value is usable.
 type Options struct {
-	// Queues limits the run to these queues; nil means all. Checkpoints on other queues are then not checked.
+	// Queues limits the run to these queues, with their archives and snapshots; none means all. They are names or references;
+	// one that the bus does not have is an error. Checkpoints on other queues are then not checked.
 	Queues []string
 	// MaxFaults is how many faults are kept; 0 means 1000. All are counted.
 	MaxFaults int
 	// Progress, if set, is called after each chunk from the calling goroutine.
 	Progress func(queue string, events, bytes int64)
+	// Retention is an age below which an event cannot have left by age; 0 means one hour, less than 0 none. It tells whether a
+	// queue without chunks lost them: nothing is left that knows how long they were to stay.
+	Retention time.Duration
 	// Now is the clock that tells which chunks may be gone by age; nil means time.Now.
 	Now func() time.Time
 }
 
-// Run checks the bus stored in st. The error is the storage's or the context's: faults of the data are in the report.
+// Run checks the bus stored in st. The error is the storage's or the context's, or store.ErrNotFound or ref.ErrInvalid for a queue
+// of the options: faults of the data are in the report.
 func Run(ctx context.Context, st store.Store, o Options) (*Report, error) {
 	if o.MaxFaults == 0 {
 		o.MaxFaults = 1000
@@ -132,7 +138,13 @@ func Run(ctx context.Context, st store.Store, o Options) (*Report, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Retention == 0 {
+		o.Retention = time.Hour
+	}
 	c := &checker{st: st, o: o, report: &Report{Queues: []Queue{}, DeadLetters: map[string]int64{}, Faults: []Fault{}}}
+	if err := c.choose(ctx); err != nil {
+		return nil, err
+	}
 	if err := c.queues(ctx); err != nil {
 		return nil, err
 	}
@@ -148,6 +160,8 @@ type checker struct {
 	o      Options
 	report *Report
 	lines  lineChecker
+	// chosen are the plain names of the queues that the run covers; nil means all.
+	chosen map[string]bool
 }
 
 // fault adds a fault to the report.
@@ -159,18 +173,34 @@ func (c *checker) fault(f Fault, format string, args ...any) {
 	}
 }
 
-// wanted tells whether the run covers queue.
-func (c *checker) wanted(queue string) bool {
-	if c.o.Queues == nil {
-		return true
-	}
-	for _, q := range c.o.Queues {
-		if plainQueue(queue) == plainQueue(q) {
-			return true
+// choose finds the queues of the options. One that is not there must not look like one without faults.
+func (c *checker) choose(ctx context.Context) error {
+	for _, name := range c.o.Queues {
+		if err := ref.ValidateQueue(name); err != nil {
+			return err
 		}
+		plain := plainQueue(ref.Queue(name))
+		known := false
+		for _, suffix := range [...]string{"", store.ArchiveSuffix, store.SnapshotSuffix} {
+			_, err := c.st.Queues.Get(ctx, plain+suffix)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return fmt.Errorf("queue %s: %w", plain+suffix, err)
+			}
+			known = known || err == nil
+		}
+		if !known {
+			return fmt.Errorf("queue %s: %w", plain, store.ErrNotFound)
+		}
+		if c.chosen == nil {
+			c.chosen = map[string]bool{}
+		}
+		c.chosen[plain] = true
 	}
-	return false
+	return nil
 }
+
+// wanted tells whether the run covers queue.
+func (c *checker) wanted(queue string) bool { return c.chosen == nil || c.chosen[plainQueue(queue)] }
 
 // plainQueue is the queue that an archive or snapshot belongs to.
 func plainQueue(queue string) string {

@@ -419,27 +419,6 @@ func TestADeadLetterWithoutItsInputIsFound(t *testing.T) {
 	}
 }
 
-func TestEventsThatExpiredAreNoGap(t *testing.T) {
-	st := newBus(t)
-	first := find(t, st, "inline")
-	if err := st.Chunks.Delete(context.Background(), "inline", []string{first.End}); err != nil {
-		t.Fatal(err)
-	}
-	r := check(t, st, Options{Queues: []string{"inline"}})
-	if !r.OK() || !r.Queues[0].Expired || r.Queues[0].Events != 30 {
-		t.Errorf("report: %+v", r)
-	}
-}
-
-func TestChunksThatExpireDuringTheRunAreNoGap(t *testing.T) {
-	st := newBus(t)
-	st.Chunks = editedChunks{st.Chunks, nthInline(1, func(*store.Chunk) bool { return false })}
-	late := func() time.Time { return time.Now().AddDate(0, 0, 8) }
-	if r := check(t, st, Options{Now: late}); !r.OK() {
-		t.Errorf("faults: %v", r.Faults)
-	}
-}
-
 func TestFaultsAreCountedBeyondThoseThatAreKept(t *testing.T) {
 	st := newBus(t)
 	st.Chunks = editedChunks{st.Chunks, func(k *store.Chunk) bool {
