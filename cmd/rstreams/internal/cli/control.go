@@ -16,7 +16,7 @@ import (
 )
 
 // control applies one change to each of the bots that are named, and reports it.
-func (a *app) control(names []string, word string, change func(time.Time) store.Control) (err error) {
+func (a *app) control(names []string, word string, change store.Control) (err error) {
 	bus, done, err := a.open()
 	if err != nil {
 		return err
@@ -24,14 +24,30 @@ func (a *app) control(names []string, word string, change func(time.Time) store.
 	defer done(&err)
 	var failed []error
 	for _, name := range names {
-		err := bus.Store().Bots.Control(a.soft, botID(name), change(time.Now()))
+		id := botID(name)
+		var err error
+		if change.Paused != nil && !*change.Paused {
+			_, err = runnable(a.soft, bus.Store(), id)
+		}
+		if err == nil {
+			err = bus.Store().Bots.Control(a.soft, id, change)
+		}
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%w (see `rstreams bots`)", err))
 			continue
 		}
-		a.note("%s %s", word, botID(name))
+		a.note("%s %s", word, id)
 	}
 	return errors.Join(failed...)
+}
+
+// runnable returns a bot that shall be made to run. An archived one is an error: it would not run, whatever its row said.
+func runnable(ctx context.Context, st store.Store, id string) (store.Bot, error) {
+	b, err := st.Bots.Get(ctx, id)
+	if err == nil && b.Archived {
+		err = fmt.Errorf("bot %s is archived and never runs; to have it back, register it again, or undo what archived it", id)
+	}
+	return b, err
 }
 
 func (a *app) pauseCommand() *cobra.Command {
@@ -41,7 +57,7 @@ func (a *app) pauseCommand() *cobra.Command {
 			"continues where it stopped.",
 		Args: args(1, -1, "BOT..."),
 		RunE: func(_ *cobra.Command, names []string) error {
-			return a.control(names, "paused", func(time.Time) store.Control { return store.Control{Paused: new(true)} })
+			return a.control(names, "paused", store.Control{Paused: new(true)})
 		},
 	}
 }
@@ -51,7 +67,7 @@ func (a *app) resumeCommand() *cobra.Command {
 		Use: "resume BOT...", Short: "Let paused bots run again",
 		Args: args(1, -1, "BOT..."),
 		RunE: func(_ *cobra.Command, names []string) error {
-			return a.control(names, "resumed", func(time.Time) store.Control { return store.Control{Paused: new(false)} })
+			return a.control(names, "resumed", store.Control{Paused: new(false)})
 		},
 	}
 }
@@ -79,7 +95,7 @@ func (a *app) runCommand() *cobra.Command {
 					return fmt.Errorf("watch the bot: %w", err)
 				}
 			}
-			before, err := st.Bots.Get(a.soft, id)
+			before, err := runnable(a.soft, st, id)
 			if err != nil {
 				return fmt.Errorf("%w (see `rstreams bots`)", err)
 			}
