@@ -24,6 +24,10 @@ import (
 // then each queue's moves to the least position up to which every instance has dealt with everything. A queue that an instance did
 // not checkpoint stays where it was, and after an error of any instance all do. So Enrich, Offload and Reader.Checkpoint are the way
 // to checkpoint here: they count the events of the others too.
+//
+// All instances must read from the same place. What decides it may change between their starts, such as the queue's snapshot or the
+// day (Today): then the run fails with ErrStaleCheckpoint and leaves the queue's checkpoint where it was. So code that computes
+// a start, for ReadOptions.Start or At, should do so from the run's Token and not from the clock.
 type FanOut struct {
 	// Instances is how many there are, 20 at most; 0 means 2. Choose, if set, decides it for each run instead; what it returns is
 	// brought between 1 and 20.
@@ -69,21 +73,14 @@ func (f *FanOut) instances(run *Run) int {
 	return min(max(n, 1), maxInstances)
 }
 
-// share returns what an instance reads.
-func (f *FanOut) share(index, count int) *rstreams.Share {
-	hash := f.Key
-	if hash == nil {
-		hash = func(e *rstreams.Event) int64 { return Hash(e.EID) }
-	}
-	return &rstreams.Share{Index: index, Count: count, Hash: hash}
-}
-
 // outcome is what an instance of a fan-out reports: leo-sdk's response of a worker, with what it lacks.
 type outcome struct {
 	IID   int               `json:"iid"`
 	Error json.RawMessage   `json:"error,omitempty"`
 	Data  json.RawMessage   `json:"data,omitempty"`
 	Bots  map[string]places `json:"checkpoints"`
+	// Begins tells where the reads of each queue began.
+	Begins map[string]begin `json:"begins,omitempty"`
 	// RunAgain tells that the instance asked for another run.
 	RunAgain bool `json:"runAgain,omitempty"`
 	// RetryAfter, in ms, is that of the RetryError among what is wrong, 0 for none; Wish tells that nothing else is.
@@ -119,8 +116,8 @@ func report(iid int, l *rstreams.Ledger, err error) outcome {
 
 // instance runs the bot's code as one instance.
 func (a *attempt) instance(ctx context.Context, run *Run, session rstreams.Session, index, count int) outcome {
-	ledger := &rstreams.Ledger{}
-	session.Share, session.Ledger = a.inv.bot.FanOut.share(index, count), ledger
+	ledger, mine := &rstreams.Ledger{}, newPart(a.inv.bot.FanOut.Key)
+	session.Share, session.Ledger = mine.share(index, count), ledger
 	own := *run
 	own.Bus, own.Instance, own.Instances = a.bus.Session(session), index, count
 	err := protect(func() error { return a.inv.bot.Run(withRun(ctx, &own), &own) })
@@ -128,7 +125,9 @@ func (a *attempt) instance(ctx context.Context, run *Run, session rstreams.Sessi
 	if errors.As(err, &stop) {
 		err = nil
 	}
-	return report(index, ledger, err)
+	o := report(index, ledger, err)
+	o.Begins = mine.met()
+	return o
 }
 
 // fanOut runs all instances and stores the checkpoints on which they agree.
@@ -278,6 +277,9 @@ func (a *attempt) reduce(ctx context.Context, run *Run, outcomes []outcome) erro
 			}
 			if !ok {
 				continue
+			}
+			if err := sameBegin(outcomes, ref); err != nil {
+				return err
 			}
 			err = run.Bus.Checkpoint(ctx, rstreams.CheckpointRequest{Bot: bot, Queue: ref, Checkpoint: p.Checkpoint, Expected: p.Expected})
 			if err != nil {
