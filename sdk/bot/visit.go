@@ -31,6 +31,9 @@ func (v *visit) bound(deadline time.Time) {
 	v.end = deadline
 }
 
+// left returns how much of the time for the code is left. Taking the lock has used some of it.
+func (v *visit) left() time.Duration { return v.limit - v.cfg.Now().Sub(v.start) }
+
 // byBus runs an invocation by a bus.
 func (v *visit) byBus(ctx context.Context) ([]byte, error) {
 	c := v.inv.cron
@@ -106,7 +109,7 @@ func (v *visit) seize(ctx context.Context) error {
 func (v *visit) execute(ctx context.Context) (response []byte, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer time.AfterFunc(v.limit, func() { cancel(ErrTimeLimit) }).Stop()
+	defer time.AfterFunc(v.left(), func() { cancel(ErrTimeLimit) }).Stop()
 	v.invoke = v.l.cfg.Invoke
 	run, err := v.call(ctx)
 	run.core.mu.Lock()
@@ -160,7 +163,7 @@ func (v *visit) worker(ctx context.Context) ([]byte, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer time.AfterFunc(v.limit, func() { cancel(ErrTimeLimit) }).Stop()
+	defer time.AfterFunc(v.left(), func() { cancel(ErrTimeLimit) }).Stop()
 	var result outcome
 	run, err := v.call(ctx)
 	run.core.mu.Lock()
