@@ -294,9 +294,8 @@ func (a *attempt) complete(ctx context.Context, run *Run, err error) error {
 
 	c := store.Complete{Bot: a.inv.id, Token: a.inv.token, RequestID: a.id, At: a.now()}
 	c.Result, c.RunAgain = run.core.end()
-	var later *rstreams.RetryError
-	if errors.As(err, &later) {
-		c.RetryAt = a.cfg.Now().Add(later.After).UnixMilli()
+	if after, asked := later(err); asked {
+		c.RetryAt = a.cfg.Now().Add(after).UnixMilli()
 	}
 	switch {
 	case wish(err):
@@ -371,6 +370,25 @@ func wish(err error) bool {
 		return true
 	}
 	return false
+}
+
+// later returns after what time the bot may run again: the longest that is asked for anywhere in err.
+func later(err error) (after time.Duration, asked bool) {
+	var parts []error
+	switch e := err.(type) { //nolint:errorlint // It walks the whole tree itself.
+	case *rstreams.RetryError:
+		after, asked, parts = e.After, true, []error{e.Err}
+	case interface{ Unwrap() error }:
+		parts = []error{e.Unwrap()}
+	case interface{ Unwrap() []error }:
+		parts = e.Unwrap()
+	}
+	for _, part := range parts {
+		if t, ok := later(part); ok {
+			after, asked = max(after, t), true
+		}
+	}
+	return after, asked
 }
 
 // completeAnyway ends the bot's newest run in the name of this one, whoever holds the lock.

@@ -23,7 +23,8 @@ import (
 // Reads through Run.Bus deliver the instance's events only. Checkpoints are held back until all instances have ended well;
 // then each queue's moves to the least position up to which every instance has dealt with everything. A queue that an instance did
 // not checkpoint stays where it was, and after an error of any instance all do. So Enrich, Offload and Reader.Checkpoint are the way
-// to checkpoint here: they count the events of the others too.
+// to checkpoint here: they count the events of the others too. A *rstreams.StopError, or a *rstreams.RetryError without a cause,
+// ends its own instance, and ends it well; of several RetryErrors the longest counts.
 //
 // All instances must read from the same place. What decides it may change between their starts, such as the queue's snapshot or the
 // day (Today): then the run fails with ErrStaleCheckpoint and leaves the queue's checkpoint where it was. So code that computes
@@ -121,9 +122,8 @@ func (a *attempt) instance(ctx context.Context, run *Run, session rstreams.Sessi
 	own := *run
 	own.Bus, own.Instance, own.Instances = a.bus.Session(session), index, count
 	err := protect(func() error { return a.inv.bot.Run(withRun(ctx, &own), &own) })
-	var stop *rstreams.StopError
-	if errors.As(err, &stop) {
-		err = nil
+	if _, asked := later(err); wish(err) && !asked {
+		err = nil // It only stopped.
 	}
 	o := report(index, ledger, err)
 	o.Begins = mine.met()
@@ -153,7 +153,7 @@ func (a *attempt) fanOut(ctx context.Context, run *Run, session rstreams.Session
 			} else {
 				outcomes[i] = a.remote(ctx, bound, i, count)
 			}
-			if outcomes[i].err != nil {
+			if err := outcomes[i].err; err != nil && !wish(err) {
 				cancel(errSibling)
 			}
 		})
@@ -201,6 +201,11 @@ func (a *attempt) remote(ctx context.Context, bound string, index, count int) ou
 	if err := json.Unmarshal(answer, &o); err != nil || o.Bots == nil && len(o.Error) == 0 {
 		return fail(fmt.Errorf("it answered %.300s", answer))
 	}
+	again := &rstreams.RetryError{After: time.Duration(o.RetryAfter) * time.Millisecond}
+	if o.Wish {
+		o.err = again
+		return o
+	}
 	if len(o.Error) > 0 && string(o.Error) != "null" {
 		var e dispatch.RunError
 		if json.Unmarshal(o.Error, &e) != nil || e.Message == "" {
@@ -208,11 +213,8 @@ func (a *attempt) remote(ctx context.Context, bound string, index, count int) ou
 		}
 		cause := errors.New(e.Message)
 		if o.RetryAfter > 0 {
-			later := &rstreams.RetryError{After: time.Duration(o.RetryAfter) * time.Millisecond, Err: cause}
-			if o.Wish {
-				later.Err = nil
-			}
-			return fail(later)
+			again.Err = cause
+			return fail(again)
 		}
 		return fail(cause)
 	}
@@ -248,15 +250,18 @@ func workerPayload(inv invocation, bound string, index, count int, until time.Ti
 	return json.Marshal(members)
 }
 
-// reduce stores, for each bot and queue, the least position that all instances reported.
+// reduce stores, for each bot and queue, the least position that all instances reported. An instance that wants a later run has
+// ended well: what all have dealt with counts, or the next run would get just as far. The wish is then the run's.
 func (a *attempt) reduce(ctx context.Context, run *Run, outcomes []outcome) error {
-	var errs, ended []error // ended are of instances that may have been ended by another's failure
+	var errs, wishes, ended []error // ended are of instances that may have been ended by another's failure
 	for _, o := range outcomes {
 		if o.RunAgain {
 			run.RunAgain()
 		}
 		switch {
 		case o.err == nil:
+		case wish(o.err):
+			wishes = append(wishes, o.err)
 		case errors.Is(o.err, errSibling), errors.Is(o.err, context.Canceled) && errors.Is(context.Cause(ctx), errSibling):
 			ended = append(ended, o.err)
 		default:
@@ -267,7 +272,7 @@ func (a *attempt) reduce(ctx context.Context, run *Run, outcomes []outcome) erro
 		errs = ended
 	}
 	if len(errs) > 0 {
-		return errors.Join(errs...)
+		return errors.Join(append(errs, wishes...)...)
 	}
 	for _, bot := range slices.Sorted(maps.Keys(outcomes[0].Bots)) {
 		for _, ref := range slices.Sorted(maps.Keys(outcomes[0].Bots[bot].Read)) {
@@ -287,7 +292,7 @@ func (a *attempt) reduce(ctx context.Context, run *Run, outcomes []outcome) erro
 			}
 		}
 	}
-	return nil
+	return errors.Join(wishes...)
 }
 
 // least returns the checkpoint of a queue that holds for every instance. ok is false where one has none.

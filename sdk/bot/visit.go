@@ -10,7 +10,6 @@ import (
 
 	"github.com/rstreams-go/rstreams/bus/dispatch"
 	"github.com/rstreams-go/rstreams/bus/store"
-	"github.com/rstreams-go/rstreams/sdk/rstreams"
 )
 
 // visit is one invocation of a Lambda function.
@@ -175,15 +174,14 @@ func (v *visit) worker(ctx context.Context) ([]byte, error) {
 	result.RunAgain = run.core.again
 	run.core.mu.Unlock()
 	if result.err != nil {
-		v.log.ErrorContext(ctx, "instance of a fan-out failed", "instance", result.IID, "error", result.err)
+		if result.Wish = wish(result.err); !result.Wish {
+			v.log.ErrorContext(ctx, "instance of a fan-out failed", "instance", result.IID, "error", result.err)
+		}
 		if result.Error, err = json.Marshal(describe(result.err)); err != nil {
 			return nil, err
 		}
-		result.Wish = wish(result.err)
-		var later *rstreams.RetryError
-		if errors.As(result.err, &later) {
-			result.RetryAfter = later.After.Milliseconds()
-		}
+		after, _ := later(result.err)
+		result.RetryAfter = after.Milliseconds()
 	}
 	return json.Marshal(result)
 }

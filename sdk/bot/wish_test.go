@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,7 +54,10 @@ func TestAnInstancesWishForALaterRunIsTheRunsOwn(t *testing.T) {
 					if run.Instance == asking {
 						return rstreams.RetryAfter(time.Hour, cause)
 					}
-					<-ctx.Done() // A sibling's end ends it; in another process, its time.
+					if cause == nil {
+						return nil // A wish ends nobody else.
+					}
+					<-ctx.Done() // A sibling's failure ends it; in another process, its time.
 					return ctx.Err()
 				}
 				if inLambda && asking == 0 {
@@ -68,6 +72,81 @@ func TestAnInstancesWishForALaterRunIsTheRunsOwn(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// A bot behind an interface with a rate limit asks for a later run in every run, and gets a bit further in each.
+func TestAWishInAnInstanceDoesNotUndoTheRun(t *testing.T) {
+	for _, inLambda := range []bool{true, false} {
+		for asking := range 2 {
+			t.Run(fmt.Sprintf("instance %d, in Lambda %v", asking, inLambda), func(t *testing.T) {
+				f := new(fan)
+				var calls atomic.Int32
+				b := Bot{FanOut: &FanOut{Instances: 2, Key: keyOf}}
+				b.Run = offload(&f, func(run *Run, _ rstreams.Event) error {
+					if run.Instance == asking && calls.Add(1)%20 == 0 {
+						return rstreams.RetryAfter(time.Hour, nil)
+					}
+					return nil
+				})
+				fanned(t, b, inLambda, func(t *testing.T, got *fan) {
+					f = got
+					last := ""
+					for n := 0; last != f.head(); n++ {
+						answer := f.answer(fmt.Sprint("r", n), time.Minute, f.reserve())
+						row, at := f.row(), f.checkpoint().Position
+						if at <= last || row.ErrorCount != 0 {
+							t.Fatalf("run %d: from %s to %s, answer %s", n, last, at, answer)
+						}
+						if later := row.ScheduledTrigger > time.Now().Add(50*time.Minute).UnixMilli(); at != f.head() && !later {
+							t.Errorf("run %d: scheduled for %d", n, row.ScheduledTrigger)
+						}
+						last = at
+					}
+					if n := f.unseen(0, fanEvents); n > 0 {
+						t.Errorf("%d events handled by nobody", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The run is not to come before any of the times that were asked for, and a wish for a run right now is one too.
+func TestOfSeveralWishesTheLatestCounts(t *testing.T) {
+	for _, inLambda := range []bool{true, false} {
+		after := []time.Duration{time.Minute, time.Hour, 0}
+		b := Bot{FanOut: &FanOut{Instances: 3}, Run: func(_ context.Context, run *Run) error {
+			return rstreams.RetryAfter(after[run.Instance], nil)
+		}}
+		fanned(t, b, inLambda, func(t *testing.T, f *fan) {
+			answer := f.answer("r", time.Minute, f.reserve())
+			if row := f.row(); row.ErrorCount != 0 || row.ScheduledTrigger < time.Now().Add(50*time.Minute).UnixMilli() {
+				t.Errorf("in Lambda %v: answer %s, %d errors, scheduled for %d", inLambda, answer, row.ErrorCount, row.ScheduledTrigger)
+			}
+		})
+	}
+}
+
+// An instance that stops does not hide what else went wrong in it, or that it wants a later run.
+func TestAnInstanceThatStopsTellsTheRest(t *testing.T) {
+	for _, inLambda := range []bool{true, false} {
+		for beside, failed := range map[error]bool{errBoom: true, rstreams.RetryAfter(time.Hour, nil): false, nil: false} {
+			b := Bot{FanOut: &FanOut{Instances: 2}, Run: func(_ context.Context, run *Run) error {
+				if run.Instance == 0 {
+					return nil
+				}
+				return errors.Join(rstreams.StopWithoutCheckpoint(), beside)
+			}}
+			fanned(t, b, inLambda, func(t *testing.T, f *fan) {
+				answer := f.answer("r", time.Minute, f.reserve())
+				row := f.row()
+				later := beside != nil && !failed
+				if (row.ErrorCount == 1) != failed || strings.Contains(answer, "boom") != failed || later != (row.ScheduledTrigger > time.Now().UnixMilli()) {
+					t.Errorf("in Lambda %v, beside %v: answer %s, %d errors", inLambda, beside, answer, row.ErrorCount)
+				}
+			})
 		}
 	}
 }
