@@ -286,7 +286,11 @@ func (a *attempt) reduce(ctx context.Context, run *Run, outcomes []outcome) erro
 			if err := sameBegin(outcomes, ref); err != nil {
 				return err
 			}
-			err = run.Bus.Checkpoint(ctx, rstreams.CheckpointRequest{Bot: bot, Queue: ref, Checkpoint: p.Checkpoint, Expected: p.Expected})
+			// Backwards, because the instances' ledgers have refused what their code was not permitted: a replay begins before
+			// the checkpoint.
+			err = run.Bus.Checkpoint(ctx, rstreams.CheckpointRequest{
+				Bot: bot, Queue: ref, Checkpoint: p.Checkpoint, Expected: p.Expected, Backwards: true,
+			})
 			if err != nil {
 				return err
 			}

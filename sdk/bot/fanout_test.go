@@ -413,3 +413,72 @@ func TestAFanOutCannotCheckpointASystem(t *testing.T) {
 		}
 	})
 }
+
+// A replay, by the code's own start or by the bus's, moves the checkpoint back as it does without a fan-out.
+func TestAFanOutReplays(t *testing.T) {
+	for _, inLambda := range []bool{true, false} {
+		for _, byBus := range []bool{true, false} {
+			f := new(fan)
+			start := ""
+			b := Bot{FanOut: &FanOut{Instances: 2, Key: keyOf}}
+			b.Run = func(ctx context.Context, run *Run) error {
+				read := rstreams.ReadOptions{From: rstreams.Earliest(), Start: start}
+				if start != "" || byBus {
+					read.Limit = 50
+				}
+				_, err := run.Bus.Offload(ctx, rstreams.OffloadOptions{From: []string{"q"}, Read: read},
+					func(_ context.Context, e rstreams.Event) error { return f.see(run, e) })
+				return err
+			}
+			fanned(t, b, inLambda, func(t *testing.T, got *fan) {
+				f = got
+				cp := rstreams.CheckpointRequest{Bot: "b", Queue: "q", Checkpoint: rstreams.Checkpoint{Position: f.head()}}
+				if err := f.bus.Checkpoint(t.Context(), cp); err != nil {
+					t.Fatal(err)
+				}
+				payload := f.reserve()
+				if byBus {
+					payload = with(t, payload, map[string]any{"starteid": map[string]string{"queue:q": "z/2026"}})
+				} else {
+					start = "z/2026"
+				}
+				answer := f.answer("r", time.Minute, payload)
+				at := f.checkpoint().Position
+				if answer != "null" || f.row().ErrorCount != 0 || at >= f.head() {
+					t.Errorf("in Lambda %v, by the bus %v: answer %s, checkpoint %s", inLambda, byBus, answer, at)
+					return
+				}
+				start = ""
+				for n := 0; f.checkpoint().Position != f.head() && n < 9; n++ {
+					f.answer(fmt.Sprint("r", n), time.Minute, f.reserve())
+				}
+				if n := f.unseen(0, fanEvents); n > 0 || f.checkpoint().Position != f.head() {
+					t.Errorf("in Lambda %v, by the bus %v: %d events not seen again, checkpoint %s", inLambda, byBus, n, f.checkpoint().Position)
+				}
+			})
+		}
+	}
+}
+
+// What the code was not permitted is not permitted by the fan-out either.
+func TestAFanOutsCheckpointDoesNotGoBackUnasked(t *testing.T) {
+	b := Bot{FanOut: &FanOut{Instances: 2}}
+	b.Run = func(ctx context.Context, run *Run) error {
+		was, err := run.Bus.GetCheckpoint(ctx, "", "q")
+		if err != nil {
+			return err
+		}
+		return run.Bus.Checkpoint(ctx, rstreams.CheckpointRequest{
+			Queue: "q", Checkpoint: rstreams.Checkpoint{Position: "z/2026/01"}, Expected: was.Position,
+		})
+	}
+	fanned(t, b, true, func(t *testing.T, f *fan) {
+		cp := rstreams.CheckpointRequest{Bot: "b", Queue: "q", Checkpoint: rstreams.Checkpoint{Position: f.head()}}
+		if err := f.bus.Checkpoint(t.Context(), cp); err != nil {
+			t.Fatal(err)
+		}
+		if a := f.answer("r", time.Minute, f.reserve()); !strings.Contains(a, "backwards") || f.checkpoint().Position != f.head() {
+			t.Errorf("answer %s, checkpoint %s", a, f.checkpoint().Position)
+		}
+	})
+}
