@@ -35,7 +35,8 @@ type FanOut struct {
 	Instances int
 	Choose    func(run *Run) int
 	// Key returns the hash of an event's key, usually Hash of some part of it; nil means Hash of its id. It must be a pure
-	// function of the event, and safe for concurrent use.
+	// function of the event, and safe for concurrent use. It is not called where there is one instance only; a panic of it ends the
+	// run as one of Run does.
 	Key func(e *rstreams.Event) int64
 }
 
@@ -117,11 +118,13 @@ func report(iid int, l *rstreams.Ledger, err error) outcome {
 
 // instance runs the bot's code as one instance.
 func (a *attempt) instance(ctx context.Context, run *Run, session rstreams.Session, index, count int) outcome {
-	ledger, mine := &rstreams.Ledger{}, newPart(a.inv.bot.FanOut.Key)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	ledger, mine := &rstreams.Ledger{}, newPart(a.inv.bot.FanOut.Key, stop)
 	session.Share, session.Ledger = mine.share(index, count), ledger
 	own := *run
 	own.Bus, own.Instance, own.Instances = a.bus.Session(session), index, count
-	err := protect(func() error { return a.inv.bot.Run(withRun(ctx, &own), &own) })
+	err := mine.result(protect(func() error { return a.inv.bot.Run(withRun(ctx, &own), &own) }))
 	if _, asked := later(err); wish(err) && !asked {
 		err = nil // It only stopped.
 	}

@@ -1,8 +1,11 @@
 package bot
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -14,9 +17,12 @@ import (
 // part is what an instance reads of the run's events, and notes where its reads began. It is safe for concurrent use.
 type part struct {
 	key func(e *rstreams.Event) int64
+	// stop ends what the instance does.
+	stop context.CancelCauseFunc
 
 	mu     sync.Mutex
 	begins map[string]begin
+	failed *PanicError // the first panic of key
 }
 
 // begin tells where an instance's reads of a queue began, by the events that they met, its own or not. Instances whose reads began
@@ -31,20 +37,55 @@ type begin struct {
 	Snapshot string `json:"snapshot,omitempty"`
 }
 
-// newPart returns the part of an instance; key nil means Hash of the id.
-func newPart(key func(e *rstreams.Event) int64) *part {
+// newPart returns the part of an instance that stop ends; key nil means Hash of the id.
+func newPart(key func(e *rstreams.Event) int64, stop context.CancelCauseFunc) *part {
 	if key == nil {
 		key = func(e *rstreams.Event) int64 { return Hash(e.EID) }
 	}
-	return &part{key: key, begins: map[string]begin{}}
+	return &part{key: key, stop: stop, begins: map[string]begin{}}
 }
 
-// share returns the part as one of count.
+// share returns the part as one of count; nil, which is everything, where it is the only one.
 func (p *part) share(index, count int) *rstreams.Share {
+	if count == 1 {
+		return nil
+	}
 	return &rstreams.Share{Index: index, Count: count, Hash: func(e *rstreams.Event) int64 {
 		p.meet(e)
-		return p.key(e)
+		return p.hash(e, int64(index)+1)
 	}}
+}
+
+// hash returns the hash of an event's key. It is called from goroutines of the SDK's, where nothing else would catch a panic of the
+// bot's code: that ends the instance, and the hash is other, of another instance's event, so that nobody handles it.
+func (p *part) hash(e *rstreams.Event, other int64) (h int64) {
+	defer func() {
+		if v := recover(); v != nil {
+			h = other
+			p.fail(&PanicError{Value: v, Stack: string(debug.Stack())})
+		}
+	}()
+	return p.key(e)
+}
+
+// fail notes a panic and ends the instance.
+func (p *part) fail(err *PanicError) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed == nil {
+		p.failed = err
+		p.stop(err)
+	}
+}
+
+// result returns the error of the instance whose code ended with err: a panic of key counts, whatever the code made of it.
+func (p *part) result(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed == nil || errors.Is(err, p.failed) {
+		return err
+	}
+	return errors.Join(p.failed, err)
 }
 
 // meet notes an event.

@@ -201,3 +201,51 @@ func TestAWorkerTellsWhereItsReadsBegan(t *testing.T) {
 		}
 	})
 }
+
+// Key is called from goroutines that the bot's code did not start; its panic is the run's failure and not the process's end.
+func TestAPanicOfAKeyFailsTheRun(t *testing.T) {
+	read := rstreams.ReadOptions{From: rstreams.Earliest()}
+	batches := func(ctx context.Context, run *Run, o rstreams.OffloadOptions) error {
+		_, err := run.Bus.OffloadBatch(ctx, o, func(context.Context, []rstreams.Event) error { return nil })
+		return err
+	}
+	events := func(ctx context.Context, run *Run, o rstreams.OffloadOptions) error {
+		_, err := run.Bus.Offload(ctx, o, func(context.Context, rstreams.Event) error { return nil })
+		return err
+	}
+	for name, code := range map[string]func(ctx context.Context, run *Run) error{
+		"batches": func(ctx context.Context, run *Run) error {
+			return batches(ctx, run, rstreams.OffloadOptions{From: []string{"q"}, Read: read})
+		},
+		"two queues": func(ctx context.Context, run *Run) error {
+			return events(ctx, run, rstreams.OffloadOptions{From: []string{"q", "other"}, Read: read})
+		},
+		"a loop that hides it": func(ctx context.Context, run *Run) error {
+			for _, err := range run.Bus.Read(ctx, "q", read) {
+				if err != nil {
+					return nil
+				}
+			}
+			return nil
+		},
+		"a wish beside it": func(ctx context.Context, run *Run) error {
+			_ = batches(ctx, run, rstreams.OffloadOptions{From: []string{"q"}, Read: read})
+			return rstreams.RetryAfter(time.Minute, nil)
+		},
+	} {
+		for _, inLambda := range []bool{true, false} {
+			b := Bot{FanOut: &FanOut{Instances: 2, Key: func(e *rstreams.Event) int64 {
+				if strings.HasSuffix(e.EID, "100") {
+					panic("no key")
+				}
+				return keyOf(e)
+			}}, Run: code}
+			fanned(t, b, inLambda, func(t *testing.T, f *fan) {
+				answer := f.answer("r", time.Minute, f.reserve())
+				if row := f.row(); !strings.Contains(answer, "panic: no key") || row.ErrorCount != 1 || f.checkpoint().Position != "" {
+					t.Errorf("%s, in Lambda %v: answer %s, %d errors, checkpoint %s", name, inLambda, answer, row.ErrorCount, f.checkpoint().Position)
+				}
+			})
+		}
+	}
+}
