@@ -168,6 +168,11 @@ func (a *attempt) fanOut(ctx context.Context, run *Run, session rstreams.Session
 // errSibling ends the instances of a fan-out of which one has failed.
 var errSibling = errors.New("another instance of the fan-out has failed")
 
+// bySibling tells whether a part of an instance's error is that end.
+func bySibling(part error) bool {
+	return errors.Is(part, errSibling) || errors.Is(part, context.Canceled)
+}
+
 // bound returns the position up to which the instances read: now, and what is known to be there if clocks are behind.
 func (a *attempt) bound(ctx context.Context, given string) (string, error) {
 	if given != "" {
@@ -265,7 +270,7 @@ func (a *attempt) reduce(ctx context.Context, run *Run, outcomes []outcome) erro
 		case o.err == nil:
 		case wish(o.err):
 			wishes = append(wishes, o.err)
-		case errors.Is(o.err, errSibling), errors.Is(o.err, context.Canceled) && errors.Is(context.Cause(ctx), errSibling):
+		case errors.Is(context.Cause(ctx), errSibling) && all(o.err, bySibling):
 			ended = append(ended, o.err)
 		default:
 			errs = append(errs, o.err)
@@ -279,27 +284,27 @@ func (a *attempt) reduce(ctx context.Context, run *Run, outcomes []outcome) erro
 	}
 	for _, bot := range slices.Sorted(maps.Keys(outcomes[0].Bots)) {
 		for _, ref := range slices.Sorted(maps.Keys(outcomes[0].Bots[bot].Read)) {
-			p, ok, err := least(outcomes, bot, ref)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				continue
-			}
-			if err := sameBegin(outcomes, ref); err != nil {
-				return err
-			}
-			// Backwards, because the instances' ledgers have refused what their code was not permitted: a replay begins before
-			// the checkpoint.
-			err = run.Bus.Checkpoint(ctx, rstreams.CheckpointRequest{
-				Bot: bot, Queue: ref, Checkpoint: p.Checkpoint, Expected: p.Expected, Backwards: true,
-			})
-			if err != nil {
-				return err
-			}
+			// One that fails does not keep the others back (fault 21, C7).
+			errs = append(errs, storeLeast(ctx, run.Bus, outcomes, bot, ref))
 		}
 	}
-	return errors.Join(wishes...)
+	return errors.Join(append(errs, wishes...)...)
+}
+
+// storeLeast stores the checkpoint of a queue that holds for every instance, if there is one.
+func storeLeast(ctx context.Context, bus *rstreams.Bus, outcomes []outcome, bot, ref string) error {
+	p, ok, err := least(outcomes, bot, ref)
+	if err != nil || !ok {
+		return err
+	}
+	if err := sameBegin(outcomes, ref); err != nil {
+		return err
+	}
+	// Backwards, because the instances' ledgers have refused what their code was not permitted: a replay begins before the
+	// checkpoint.
+	return bus.Checkpoint(ctx, rstreams.CheckpointRequest{
+		Bot: bot, Queue: ref, Checkpoint: p.Checkpoint, Expected: p.Expected, Backwards: true,
+	})
 }
 
 // least returns the checkpoint of a queue that holds for every instance. ok is false where one has none.

@@ -414,6 +414,49 @@ func TestAFanOutCannotCheckpointASystem(t *testing.T) {
 	})
 }
 
+// Fault 21, C7: a queue whose checkpoint cannot be stored does not keep the others' back.
+func TestFault21AFanOutStoresTheOtherQueuesCheckpoints(t *testing.T) {
+	for _, failing := range []string{"p", "q"} {
+		f := new(fan)
+		b := Bot{FanOut: &FanOut{Instances: 2, Key: keyOf}}
+		b.Run = func(ctx context.Context, run *Run) error {
+			_, err := run.Bus.Offload(ctx, rstreams.OffloadOptions{From: []string{"p", "q"}, Read: rstreams.ReadOptions{From: rstreams.Earliest()}},
+				func(context.Context, rstreams.Event) error { return nil })
+			if err != nil || run.Instance != 0 {
+				return err
+			}
+			operator := rstreams.CheckpointRequest{Bot: "b", Queue: failing, Checkpoint: rstreams.Checkpoint{Position: "z/2026/01"}}
+			return f.bus.Checkpoint(ctx, operator)
+		}
+		fanned(t, b, false, func(t *testing.T, got *fan) {
+			f = got
+			w, err := f.bus.NewWriter(rstreams.WriterOptions{Bot: "w", Queue: "p"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range 20 {
+				if _, err := w.Put(t.Context(), map[string]any{"n": n, "key": fmt.Sprint("k", n)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			answer := f.answer("r", time.Minute, f.reserve())
+			row := f.row()
+			for _, queue := range []string{"p", "q"} {
+				if moved := row.Read["queue:"+queue].Position > "z/2026/01"; moved == (queue == failing) {
+					t.Errorf("%s fails: %s is at %s, answer %s", failing, queue, row.Read["queue:"+queue].Position, answer)
+				}
+			}
+			if !strings.Contains(answer, "stale checkpoint") || row.ErrorCount != 1 {
+				t.Errorf("answer %s, %d errors", answer, row.ErrorCount)
+			}
+		})
+	}
+}
+
 // A replay, by the code's own start or by the bus's, moves the checkpoint back as it does without a fan-out.
 func TestAFanOutReplays(t *testing.T) {
 	for _, inLambda := range []bool{true, false} {
