@@ -300,7 +300,7 @@ func (a *attempt) complete(ctx context.Context, run *Run, err error) error {
 	switch {
 	case wish(err):
 		err = nil
-	case err != nil && errors.Is(cause, ErrStopped) && (errors.Is(err, ErrStopped) || errors.Is(err, context.Canceled)):
+	case err != nil && errors.Is(cause, ErrStopped) && cutShort(err):
 		// Not the bot's fault. What it had not done yet is done by the next run.
 		a.log.InfoContext(ctx, "the run was cut short", "error", err)
 		err, c.RunAgain = nil, true
@@ -354,22 +354,40 @@ func (a *attempt) complete(ctx context.Context, run *Run, err error) error {
 // wish tells whether err only says how the bot is to go on: all of it are wishes without a cause. A failure beside a wish, as of
 // another queue or instance, remains one.
 func wish(err error) bool {
-	switch e := err.(type) { //nolint:errorlint // It walks the whole tree itself.
-	case *rstreams.StopError:
-		return true
-	case *rstreams.RetryError:
-		return e.Err == nil
-	case interface{ Unwrap() error }:
-		return wish(e.Unwrap())
-	case interface{ Unwrap() []error }:
-		for _, part := range e.Unwrap() {
-			if !wish(part) {
-				return false
-			}
+	return all(err, func(part error) bool {
+		switch e := part.(type) { //nolint:errorlint // It has the parts one by one.
+		case *rstreams.StopError:
+			return true
+		case *rstreams.RetryError:
+			return e.Err == nil
 		}
-		return true
+		return false
+	})
+}
+
+// cutShort tells whether err only says that the run's context ended, beside wishes at most. What failed before is a failure.
+func cutShort(err error) bool {
+	return all(err, func(part error) bool {
+		return errors.Is(part, ErrStopped) || errors.Is(part, context.Canceled) || wish(part)
+	})
+}
+
+// all tells whether fn holds for every part of err: each of the errors that are joined in it, without what they are wrapped in. It
+// holds for no panic, whatever its value.
+func all(err error, fn func(part error) bool) bool {
+	switch e := err.(type) { //nolint:errorlint // It walks the whole tree itself.
+	case *PanicError:
+		return false
+	case interface{ Unwrap() error }:
+		if cause := e.Unwrap(); cause != nil {
+			return all(cause, fn)
+		}
+	case interface{ Unwrap() []error }:
+		if parts := e.Unwrap(); len(parts) > 0 {
+			return !slices.ContainsFunc(parts, func(part error) bool { return !all(part, fn) })
+		}
 	}
-	return false
+	return fn(err)
 }
 
 // later returns after what time the bot may run again: the longest that is asked for anywhere in err.

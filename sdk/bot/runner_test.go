@@ -390,6 +390,39 @@ func TestCloseCutsRunsShortWhenItsContextEnds(t *testing.T) {
 	}
 }
 
+// That the process stops does not hide what went wrong before.
+func TestAFailureBesideTheEndOfTheProcessCounts(t *testing.T) {
+	for name, c := range map[string]struct {
+		err    error
+		failed bool
+	}{
+		"the end alone":    {fmt.Errorf("read: %w", errors.Join(context.Canceled, ErrStopped)), false},
+		"beside a wish":    {errors.Join(ErrStopped, rstreams.StopWithoutCheckpoint()), false},
+		"beside a failure": {errors.Join(ErrStopped, errBoom), true},
+		"in a failure":     {fmt.Errorf("%w, after %w", context.Canceled, errBoom), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, Bot{Run: func(ctx context.Context, _ *Run) error {
+				<-ctx.Done()
+				return c.err
+			}}, func(t *testing.T, s *stage) {
+				if err := s.runner.Invoke(t.Context(), s.row(), s.reserve()); err != nil {
+					t.Error(err)
+				}
+				synctest.Wait()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if err := s.runner.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("close: %v", err)
+				}
+				if row := s.row(); (row.ErrorCount == 1) != c.failed || (row.Trigger != 0) == c.failed {
+					t.Errorf("%d errors, trigger %d", row.ErrorCount, row.Trigger)
+				}
+			})
+		})
+	}
+}
+
 func TestRunNow(t *testing.T) {
 	started := make(chan struct{}, 1)
 	play(t, Bot{Paused: true, Run: func(_ context.Context, run *Run) error {
