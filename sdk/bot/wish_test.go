@@ -27,8 +27,8 @@ func TestAFailureBesideAWishIsAFailure(t *testing.T) {
 		"later, with a cause":     {rstreams.RetryAfter(time.Hour, errBoom), true},
 		"later, beside a failure": {errors.Join(rstreams.RetryAfter(time.Hour, nil), errBoom), true},
 		"stop, beside a failure":  {errors.Join(rstreams.StopWithoutCheckpoint(), errBoom), true},
-		"a failure of no parts":   {noParts{}, true},
-		"one beside a stop":       {errors.Join(rstreams.StopWithoutCheckpoint(), noParts{}), true},
+		"a failure of no parts":   {noPartsError{}, true},
+		"one beside a stop":       {errors.Join(rstreams.StopWithoutCheckpoint(), noPartsError{}), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			deploy(t, Bot{Run: func(context.Context, *Run) error { return c.err }}, LambdaConfig{}, func(t *testing.T, d *deployed) {
@@ -45,11 +45,11 @@ func TestAFailureBesideAWishIsAFailure(t *testing.T) {
 	}
 }
 
-// noParts is an error that could have others in it and has none, as of a check that found one fault of its own.
-type noParts struct{}
+// noPartsError is an error that could have others in it and has none, as of a check that found one fault of its own.
+type noPartsError struct{}
 
-func (noParts) Error() string   { return "boom" }
-func (noParts) Unwrap() []error { return nil }
+func (noPartsError) Error() string   { return "boom" }
+func (noPartsError) Unwrap() []error { return nil }
 
 // A panic is a failure, even with an error that would be none if it were returned.
 func TestAPanicWithAWishIsAFailure(t *testing.T) {
