@@ -99,30 +99,6 @@ const (
 	StatusError    = "error"
 )
 
-// Registration is a bot's declared configuration. Registering again replaces exactly these fields and leaves checkpoints,
-// run state, Paused and Archived alone (C44).
-type Registration struct {
-	// ID is the plain bot id; it is required. Name, Description and Owner are labels.
-	ID, Name, Description, Owner string
-	// Invocation, Settings, Schedule and TimeZone are as in Bot. Settings that are not JSON are refused (ErrInvalid); whether
-	// a schedule can be read is the caller's to check.
-	Invocation         Invocation
-	Settings           json.RawMessage
-	Schedule, TimeZone string
-	// Triggers become references; each gets a placeholder among the read checkpoints.
-	Triggers []string
-	// Writes are queues the bot writes; each gets a placeholder among the write checkpoints.
-	Writes []string
-	// Timeout and Delay, in ms, and Tags are as in Bot.
-	Timeout, Delay int64
-	Tags           []string
-	// Paused applies only when the row is new.
-	Paused bool
-	// Extra are further attributes that are stored as they are; others of the row stay. Names of the row's own attributes are
-	// refused (ErrInvalid).
-	Extra map[string]json.RawMessage
-}
-
 // CheckpointWrite moves a checkpoint.
 type CheckpointWrite struct {
 	// Bot is the plain id; a trailing "_reader" is dropped (C10). Ref is the reference, such as "queue:q".

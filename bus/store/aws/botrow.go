@@ -8,7 +8,6 @@ import (
 
 	"github.com/rstreams-go/rstreams/bus/ref"
 	"github.com/rstreams-go/rstreams/bus/store"
-	"github.com/rstreams-go/rstreams/bus/store/internal/rules"
 )
 
 // theInstance is the only key of a bot's instances that is in use (bus.md 1.4.3).
@@ -33,7 +32,7 @@ func decodeBot(it item) store.Bot {
 		b.Settings, _ = toJSON(l[0]) // DynamoDB's numbers are JSON's.
 	}
 	for name, v := range it {
-		if rules.OwnAttribute(name) || name == "executionType" && text(v) == executionType || name == "message" && isNothing(v) {
+		if store.OwnAttribute(name) || name == "executionType" && text(v) == executionType || name == "message" && isNothing(v) {
 			continue
 		}
 		if doc, err := toJSON(v); err == nil {

@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,13 +20,7 @@ func NewBot(id string) store.Bot {
 
 // Register applies r to b, which is the stored row or, with exists false, the zero Bot.
 func Register(b *store.Bot, exists bool, r store.Registration) error {
-	if r.ID == "" {
-		return fmt.Errorf("%w registration: it has no bot id", store.ErrInvalid)
-	}
-	if len(r.Settings) > 0 && !json.Valid(r.Settings) {
-		return fmt.Errorf("%w registration of bot %s: its settings are not JSON", store.ErrInvalid, r.ID)
-	}
-	if err := Extra(r.ID, r.Extra); err != nil {
+	if err := r.Validate(); err != nil {
 		return err
 	}
 	triggers, err := References(r.Triggers)

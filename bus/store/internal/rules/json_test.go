@@ -2,10 +2,8 @@ package rules_test
 
 import (
 	"encoding/json"
-	"errors"
 	"testing"
 
-	"github.com/rstreams-go/rstreams/bus/store"
 	"github.com/rstreams-go/rstreams/bus/store/internal/rules"
 )
 
@@ -40,17 +38,5 @@ func TestSameJSONComparesValuesNotText(t *testing.T) {
 	}
 	if !rules.SameJSON(nil, nil) {
 		t.Error("nothing and nothing differ")
-	}
-}
-
-func TestOwnAttributesCannotBeExtraOnes(t *testing.T) {
-	for _, name := range []string{"", "id", "lambda", "checkpoints", "instances", "errorCount", "progress_read"} {
-		err := rules.Extra("b", map[string]json.RawMessage{"fine": json.RawMessage("1"), name: json.RawMessage("1")})
-		if !errors.Is(err, store.ErrInvalid) {
-			t.Errorf("%q was taken", name)
-		}
-	}
-	if err := rules.Extra("b", map[string]json.RawMessage{"health": json.RawMessage("{}"), "system": json.RawMessage("null")}); err != nil {
-		t.Error(err)
 	}
 }
