@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/rstreams-go/rstreams/bus/ref"
-	"github.com/rstreams-go/rstreams/bus/schedule"
 	"github.com/rstreams-go/rstreams/bus/store"
 )
 
@@ -37,18 +36,21 @@ const (
 
 // declared is a set that was read.
 type declared struct {
-	bots    map[string]store.Registration
+	bots    map[string]declaration
 	systems []store.System
 	schemas []schemas
 }
 
 // parse reads the set and reports everything that is wrong with it, in one error.
 func (s *Set) parse() (*declared, error) {
-	d := &declared{bots: map[string]store.Registration{}}
+	d := &declared{bots: map[string]declaration{}}
 	var errs []error
-	add := func(b store.Registration) {
+	add := func(b declaration) {
 		if _, ok := d.bots[b.ID]; ok {
 			errs = append(errs, fmt.Errorf("bot %s is declared twice", b.ID))
+		}
+		if err := check(b.Registration); err != nil {
+			errs = append(errs, err)
 		}
 		d.bots[b.ID] = b
 	}
@@ -58,12 +60,22 @@ func (s *Set) parse() (*declared, error) {
 		}
 	}
 	for _, b := range s.Bots {
-		add(b)
+		add(declaration{Registration: b, says: allFields[:]})
 	}
 	if len(errs) == 0 {
 		return d, nil
 	}
 	return nil, fmt.Errorf("%w: %w", ErrInvalid, join(errs))
+}
+
+// check returns why a store would refuse a registration, which would be too late: others are written by then.
+func check(b store.Registration) error {
+	for _, name := range slices.Concat(b.Triggers, b.Writes) {
+		if ref.Parse(name).ID == "" {
+			return fmt.Errorf("bot %s: reference %q names nothing", b.ID, name)
+		}
+	}
+	return b.Validate()
 }
 
 // join returns one error of one line for all.
@@ -75,7 +87,7 @@ func join(errs []error) error {
 	return errors.New(strings.Join(texts, "; "))
 }
 
-func (s *Set) parseOne(name string, d *declared, add func(store.Registration)) error {
+func (s *Set) parseOne(name string, d *declared, add func(declaration)) error {
 	o, err := object(s.Properties[name])
 	if err != nil {
 		return err
@@ -102,7 +114,7 @@ func (s *Set) parseOne(name string, d *declared, add func(store.Registration)) e
 		if err != nil {
 			return err
 		}
-		add(b)
+		add(declaration{Registration: b, says: o.fields()})
 	}
 	return nil
 }
@@ -271,8 +283,8 @@ var ours = [...]string{
 	"writes", "tags", "timeout", "delay", "paused", "LeoRegisterType",
 }
 
-// bot reads the declaration of a bot. What it does not say is as createBot has it: the function is named like the bot, and new
-// bots begin paused (C61).
+// bot reads the declaration of a bot. What it does not say is as createBot has it for new bots: the function is named like the bot,
+// and they begin paused (C61).
 func (m members) bot(id string) (store.Registration, error) {
 	r := &reader{members: m}
 	b := store.Registration{
@@ -298,10 +310,8 @@ func (m members) bot(id string) (store.Registration, error) {
 	if absent(b.Schedule) {
 		b.Schedule = ""
 	}
-	if b.Schedule != "" {
-		if _, err := schedule.Parse(b.Schedule, b.TimeZone); err != nil {
-			return store.Registration{}, err
-		}
+	if err := checkTime(b.Schedule, b.TimeZone); err != nil {
+		return store.Registration{}, err
 	}
 	if err := settings.apply(&b); err != nil {
 		return store.Registration{}, err
@@ -315,10 +325,7 @@ func (m members) bot(id string) (store.Registration, error) {
 		if slices.Contains(ours[:], name) {
 			continue
 		}
-		if b.Extra == nil {
-			b.Extra = map[string]json.RawMessage{}
-		}
-		b.Extra[name] = value
+		b.Extra = with(b.Extra, name, value)
 	}
 	b.Extra = booleans(b.Extra, "ignoreMonitor", "readCaughtUp")
 	return b, nil

@@ -4,7 +4,10 @@
 // A set is declared by a registrar, in practice a custom resource of a stack. What is in it is registered. Bots that were in it
 // and no longer are get retired: paused and archived, with their checkpoints kept, so that a declaration that comes back revives
 // them as they were. A bot that another registrar declares too is left alone, so that a resource may be renamed or split, and such a
-// change may be rolled back: of several registrars of a bot, the last one that lets go of it retires it.
+// change may be rolled back: of several registrars of a bot, the last one that lets go of it retires it. A bot that was there before
+// its first registrar is given back as it was, if that registrar lets go of it within a day.
+//
+// A declaration changes what it speaks of. The rest of a bot's configuration stays, but for what the registrar declared before.
 //
 // Everything is checked before anything is written, and every write may be repeated: applying a set twice changes nothing.
 package registry
@@ -27,7 +30,7 @@ var ErrInvalid = errors.New("invalid registration")
 
 // Set is what a registrar declares.
 type Set struct {
-	// Properties are declarations by name (see Parse), Bots further bots that are declared otherwise.
+	// Properties are declarations by name. Bots are further bots, whose fields are all declared: empty ones too.
 	Properties map[string]json.RawMessage
 	Bots       []store.Registration
 }
@@ -51,7 +54,7 @@ type Result struct {
 	// Registered are the bots that were created or brought up to date, Revived those of them that had been retired.
 	Registered []string `json:"registered,omitempty"`
 	Revived    []string `json:"revived,omitempty"`
-	// Retired are the bots that were paused and archived, Kept those that another registrar has by now.
+	// Retired are the bots that were paused and archived, Kept those that another registrar has by now, or had before.
 	Retired []string `json:"retired,omitempty"`
 	Kept    []string `json:"kept,omitempty"`
 	// Systems were merged, and the schemas of these Queues stored.
@@ -67,15 +70,17 @@ const registrarAttribute = "registrar"
 // registrar as it is. The error wraps ErrInvalid where a declaration is at fault, and then nothing was written.
 func (r *Registry) Apply(ctx context.Context, registrar string, next, old *Set) (Result, error) {
 	var result Result
-	plan := &declared{bots: map[string]store.Registration{}}
+	plan := &declared{bots: map[string]declaration{}}
 	if next != nil {
 		var err error
 		if plan, err = next.parse(); err != nil {
 			return result, err
 		}
 	}
+	gone := old.fields()
 	for _, id := range slices.Sorted(maps.Keys(plan.bots)) {
-		revived, err := r.register(ctx, registrar, plan.bots[id])
+		before, known := gone[id]
+		revived, err := r.register(ctx, registrar, plan.bots[id], before, !known)
 		if err != nil {
 			return result, fmt.Errorf("bot %s: %w", id, err)
 		}
@@ -83,6 +88,7 @@ func (r *Registry) Apply(ctx context.Context, registrar string, next, old *Set) 
 		if revived {
 			result.Revived = append(result.Revived, id)
 		}
+		delete(gone, id)
 	}
 	for _, s := range plan.systems {
 		if err := r.store.Systems.Merge(ctx, s); err != nil {
@@ -96,34 +102,51 @@ func (r *Registry) Apply(ctx context.Context, registrar string, next, old *Set) 
 		}
 		result.Queues = append(result.Queues, s.queue)
 	}
-	var gone []string
-	if old != nil {
-		for _, id := range old.IDs() {
-			if _, ok := plan.bots[id]; !ok {
-				gone = append(gone, id)
-			}
-		}
-	}
-	retired, err := r.Retire(ctx, registrar, false, gone...)
-	result.Retired, result.Kept = retired.Retired, retired.Kept
-	return result, err
+	return result, r.letGo(ctx, registrar, false, gone, &result)
 }
 
-// IDs returns the ids of the bots that the set declares, in order, as far as they can be told: a declaration that could not be
-// registered counts too, and one that names no bot does not.
-func (s *Set) IDs() []string {
-	seen := map[string]bool{}
+// Retire pauses and archives the bots that old, what the registrar declared, declares. Absent ones, and those that another registrar
+// declared since, are left alone; with strict also those of no registrar, which the original software registered.
+func (r *Registry) Retire(ctx context.Context, registrar string, strict bool, old *Set) (Result, error) {
+	var result Result
+	return result, r.letGo(ctx, registrar, strict, old.fields(), &result)
+}
+
+// letGo retires bots, of which the registrar declared these fields, as far as they are its own.
+func (r *Registry) letGo(ctx context.Context, registrar string, strict bool, gone map[string]fields, result *Result) error {
+	for _, id := range slices.Sorted(maps.Keys(gone)) {
+		left, err := r.release(ctx, registrar, strict, id, gone[id])
+		if err != nil {
+			return fmt.Errorf("bot %s: %w", id, err)
+		}
+		switch left {
+		case isRetired:
+			result.Retired = append(result.Retired, id)
+		case isKept:
+			result.Kept = append(result.Kept, id)
+		}
+	}
+	return nil
+}
+
+// fields returns the bots that the set declares, as far as they can be told, and what it says of each: a declaration that could not
+// be registered counts too, and one that names no bot does not.
+func (s *Set) fields() map[string]fields {
+	bots := map[string]fields{}
+	if s == nil {
+		return bots
+	}
 	for name, value := range s.Properties {
 		if d, err := object(value); err == nil {
 			if kind, id, err := d.kind(name); err == nil && kind == kindBot {
-				seen[id] = true
+				bots[id] = append(bots[id], d.fields()...)
 			}
 		}
 	}
 	for _, b := range s.Bots {
-		seen[b.ID] = true
+		bots[b.ID] = allFields[:]
 	}
-	return slices.Sorted(maps.Keys(seen))
+	return bots
 }
 
 // retired is what is remembered of a bot while it is retired.
@@ -132,6 +155,8 @@ type retired struct {
 	Paused bool `json:"paused"`
 	// At is when it was retired, in ms.
 	At int64 `json:"at"`
+	// Said are the fields that its registrar had declared.
+	Said fields `json:"said,omitempty"`
 }
 
 // RetiredPrefix is what the names of the settings begin with that remember retired bots.
@@ -139,94 +164,79 @@ const RetiredPrefix = "retired_"
 
 func retiredKey(bot string) string { return RetiredPrefix + bot }
 
-// register writes the registration and revives the bot if it was retired.
-func (r *Registry) register(ctx context.Context, registrar string, b store.Registration) (revived bool, err error) {
+// register writes the registration and revives the bot if it was retired. before is what the registrar said of the bot the last time,
+// and first tells that it said nothing.
+func (r *Registry) register(ctx context.Context, registrar string, d declaration, before fields, first bool) (revived bool, err error) {
 	if registrar != "" {
 		text, err := json.Marshal(registrar)
 		if err != nil {
 			return false, err
 		}
-		extra := maps.Clone(b.Extra)
-		if extra == nil {
-			extra = map[string]json.RawMessage{}
-		}
-		extra[registrarAttribute] = text
-		b.Extra = extra
+		d.Extra = with(d.Extra, registrarAttribute, text)
 	}
-	shared, err := r.claim(ctx, registrar, b.ID)
+	row, exists, err := r.claim(ctx, registrar, d.Registration, first)
 	if err != nil {
 		return false, err
+	}
+	var was retired
+	noted, err := r.setting(ctx, retiredKey(d.ID), &was)
+	if err != nil {
+		return false, err
+	}
+	// A bot that is not archived was taken back by an operator, who may have paused it since.
+	revived = noted && exists && row.Archived
+	b := d.Registration
+	if exists {
+		if revived {
+			before = slices.Concat(before, was.Said)
+		}
+		b = d.onto(row, before)
 	}
 	if err := r.store.Bots.Register(ctx, b); err != nil {
 		return false, err
 	}
-	if shared == alone { // The row says so now.
-		if err := r.store.Settings.Delete(ctx, claimsKey(b.ID)); err != nil {
+	if revived {
+		archived := false
+		if err := r.store.Bots.Control(ctx, d.ID, store.Control{Paused: &was.Paused, Archived: &archived}); err != nil {
 			return false, err
 		}
 	}
-	value, err := r.store.Settings.Get(ctx, retiredKey(b.ID))
+	if noted {
+		err = r.store.Settings.Delete(ctx, retiredKey(d.ID))
+	}
+	return revived, err
+}
+
+// row returns the bot's row, if it has one.
+func (r *Registry) row(ctx context.Context, id string) (row store.Bot, exists bool, err error) {
+	row, err = r.store.Bots.Get(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Bot{}, false, nil
+	}
+	return row, err == nil, err
+}
+
+// setting reads a setting, if it is there.
+func (r *Registry) setting(ctx context.Context, key string, into any) (exists bool, err error) {
+	value, err := r.store.Settings.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	var was retired
-	if err := json.Unmarshal(value, &was); err != nil {
-		return false, fmt.Errorf("%w: setting %s: %w", store.ErrCorrupt, retiredKey(b.ID), err)
+	if err := json.Unmarshal(value, into); err != nil {
+		return false, fmt.Errorf("%w: setting %s: %w", store.ErrCorrupt, key, err)
 	}
-	archived := false
-	if err := r.store.Bots.Control(ctx, b.ID, store.Control{Paused: &was.Paused, Archived: &archived}); err != nil {
-		return false, err
-	}
-	return true, r.store.Settings.Delete(ctx, retiredKey(b.ID))
-}
-
-// Retire pauses and archives bots. Absent ones, and those that another registrar declared since, are left alone; with strict also
-// those of no registrar, which the original software registered.
-func (r *Registry) Retire(ctx context.Context, registrar string, strict bool, ids ...string) (Result, error) {
-	var result Result
-	for _, id := range ids {
-		bot, err := r.store.Bots.Get(ctx, id)
-		if errors.Is(err, store.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return result, fmt.Errorf("bot %s: %w", id, err)
-		}
-		claims, noted, err := r.claims(ctx, bot)
-		if err != nil {
-			return result, fmt.Errorf("bot %s: %w", id, err)
-		}
-		left := slices.DeleteFunc(slices.Clone(claims), func(by string) bool { return by == registrar })
-		if len(left) > 0 || strict && len(claims) == 0 {
-			if noted && len(left) < len(claims) {
-				err = r.noteClaims(ctx, id, left)
-			}
-			if err != nil {
-				return result, fmt.Errorf("bot %s: %w", id, err)
-			}
-			result.Kept = append(result.Kept, id)
-			continue
-		}
-		if err = r.retire(ctx, bot); err == nil && noted {
-			err = r.store.Settings.Delete(ctx, claimsKey(id))
-		}
-		if err != nil {
-			return result, fmt.Errorf("bot %s: %w", id, err)
-		}
-		result.Retired = append(result.Retired, id)
-	}
-	return result, nil
+	return true, nil
 }
 
 // retire pauses and archives one bot. What it was is noted first: whoever revives it must find that.
-func (r *Registry) retire(ctx context.Context, bot store.Bot) error {
+func (r *Registry) retire(ctx context.Context, bot store.Bot, said fields) error {
 	if bot.Archived {
 		return nil // It is retired, or an operator archived it, whose decision a later registration must not undo.
 	}
-	value, err := json.Marshal(retired{Paused: bot.Paused, At: r.now().UnixMilli()})
+	value, err := json.Marshal(retired{Paused: bot.Paused, At: r.now().UnixMilli(), Said: said})
 	if err != nil {
 		return err
 	}
@@ -241,75 +251,14 @@ func (r *Registry) retire(ctx context.Context, bot store.Bot) error {
 	return err
 }
 
-// claimsKey is the setting that has the registrars of a bot, the newest last, where there are or were several.
-func claimsKey(bot string) string { return "registrars_" + bot }
-
-// claims returns the registrars that declare a bot: those that are noted, or else the one that its row names.
-func (r *Registry) claims(ctx context.Context, bot store.Bot) (list []string, noted bool, err error) {
-	value, err := r.store.Settings.Get(ctx, claimsKey(bot.ID))
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		if by := registrarOf(bot); by != "" {
-			list = []string{by}
-		}
-		return list, false, nil
-	case err != nil:
-		return nil, false, err
+// unretire takes back what retire did to a bot.
+func (r *Registry) unretire(ctx context.Context, bot store.Bot) error {
+	if bot.Archived {
+		return nil
 	}
-	if err := json.Unmarshal(value, &list); err != nil {
-		return nil, false, fmt.Errorf("%w: setting %s: %w", store.ErrCorrupt, claimsKey(bot.ID), err)
-	}
-	return list, true, nil
-}
-
-func (r *Registry) noteClaims(ctx context.Context, bot string, list []string) error {
-	value, err := json.Marshal(list)
-	if err != nil {
+	err := r.store.Bots.Control(ctx, bot.ID, store.Control{Paused: &bot.Paused, Archived: &bot.Archived})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	return r.store.Settings.Put(ctx, claimsKey(bot), value)
-}
-
-// sharing tells whether a note of a bot's registrars is needed.
-type sharing int
-
-const (
-	unnoted sharing = iota // none is there, and none is needed
-	alone                  // one is there that is not needed any more
-	several
-)
-
-// claim notes that a registrar is about to declare a bot, besides others that do.
-func (r *Registry) claim(ctx context.Context, registrar, id string) (sharing, error) {
-	if registrar == "" {
-		return unnoted, nil
-	}
-	bot, err := r.store.Bots.Get(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return unnoted, nil
-	}
-	if err != nil {
-		return unnoted, err
-	}
-	claims, noted, err := r.claims(ctx, bot)
-	if err != nil {
-		return unnoted, err
-	}
-	claims = slices.DeleteFunc(claims, func(by string) bool { return by == registrar })
-	switch {
-	case len(claims) > 0 && !bot.Archived: // Nobody declares a retired bot.
-		return several, r.noteClaims(ctx, id, append(claims, registrar))
-	case noted:
-		return alone, nil
-	}
-	return unnoted, nil
-}
-
-// registrarOf returns who declared the bot last, "" where that is not known.
-func registrarOf(bot store.Bot) string {
-	var name string
-	if value := bot.Extra[registrarAttribute]; len(value) == 0 || json.Unmarshal(value, &name) != nil {
-		return ""
-	}
-	return name
+	return r.store.Settings.Delete(ctx, retiredKey(bot.ID))
 }

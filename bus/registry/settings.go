@@ -56,15 +56,22 @@ func (s settings) apply(b *store.Registration) error {
 		return err
 	}
 	// A source or destination may be an object that names a system or queue; those of other shapes are the bot's own business.
-	if source, err := s.text("source"); err == nil && source != "" {
-		if _, timed := s.members["time"]; !timed {
-			b.Triggers = withRef(b.Triggers, source)
-		}
+	if source := s.trigger(); source != "" {
+		b.Triggers = withRef(b.Triggers, source)
 	}
 	if destination, err := s.text("destination"); err == nil && destination != "" {
 		b.Writes = withRef(b.Writes, destination)
 	}
 	return nil
+}
+
+// trigger returns the source that wakes the bot, "" for none.
+func (s settings) trigger() string {
+	source, err := s.text("source")
+	if _, timed := s.members["time"]; err != nil || timed {
+		return ""
+	}
+	return source
 }
 
 // withRef returns refs with the reference of name, once.

@@ -93,7 +93,7 @@ func (h *handler) work(ctx context.Context, r request) (result registry.Result, 
 		// A resource whose creation failed may have registered nothing, and what is there under the names belongs to somebody
 		// else: only bots that carry its mark are retired.
 		strict := strings.HasPrefix(r.PhysicalResourceID, failedPrefix)
-		return h.registry.Retire(ctx, registrar, strict, lenient(r.ResourceProperties).IDs()...)
+		return h.registry.Retire(ctx, registrar, strict, lenient(r.ResourceProperties))
 	}
 	return result, fmt.Errorf("RequestType is %.40q, want Create, Update or Delete", r.RequestType)
 }
