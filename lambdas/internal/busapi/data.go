@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/rstreams-go/rstreams/bus/eid"
 	"github.com/rstreams-go/rstreams/bus/event"
 	"github.com/rstreams-go/rstreams/bus/ref"
 	"github.com/rstreams-go/rstreams/bus/store"
@@ -17,7 +18,8 @@ import (
 const defaultSize = 1 << 20
 
 // read returns events after options.start, or the bot's checkpoint. options.limit bounds their number; the answer ends with the
-// event that brings it to options.size bytes, or before the one that an answer has no room for. It checkpoints nothing.
+// event that brings it to options.size bytes, or before the one that an answer has no room for, or that cannot be read: a read from
+// the answer's position says why. It checkpoints nothing.
 func (a *API) read(ctx context.Context, c *call) (map[string]any, error) {
 	var o struct {
 		Start string `json:"start"`
@@ -37,12 +39,18 @@ func (a *API) read(ctx context.Context, c *call) (map[string]any, error) {
 	events := []json.RawMessage{}
 	position, size := "", 0
 	for e, err := range r.All(ctx) {
+		var text json.RawMessage
+		if err == nil {
+			if text, err = encode(&e); err != nil {
+				err = fmt.Errorf("event %s: %w", e.EID, err)
+			}
+		}
+		if err != nil && len(events) > 0 {
+			a.o.Logger.WarnContext(ctx, "an answer ends before a fault", "bot", c.ID, "queue", c.Queue, "position", position, "error", err)
+			break
+		}
 		if err != nil {
 			return nil, err
-		}
-		text, err := encode(&e)
-		if err != nil {
-			return nil, fmt.Errorf("event %s: %w", e.EID, err)
 		}
 		if size+len(text) > a.o.MaxAnswer {
 			if len(events) == 0 {
@@ -127,12 +135,9 @@ func (a *API) write(ctx context.Context, c *call) (map[string]any, error) {
 func (c *call) envelopes(list []json.RawMessage) ([]rstreams.Event, error) {
 	events := make([]rstreams.Event, len(list))
 	for i, text := range list {
-		var whole struct {
-			Payload     json.RawMessage `json:"payload"`
-			Correlation json.RawMessage `json:"correlation_id"`
-		}
-		// What is no object has neither.
-		if json.Unmarshal(text, &whole) != nil || !truthy(whole.Payload) && !truthy(whole.Correlation) {
+		// Members of a map are matched exactly, those of a struct are not. What is no object has neither.
+		var whole map[string]json.RawMessage
+		if json.Unmarshal(text, &whole) != nil || !truthy(whole["payload"]) && !truthy(whole["correlation_id"]) {
 			events[i] = rstreams.Event{Payload: text}
 		} else {
 			e, err := event.Parse(text)
@@ -160,12 +165,13 @@ func truthy(v json.RawMessage) bool {
 	return true
 }
 
-// derived checkpoints the bot on what the events say they were derived from.
+// derived checkpoints the bot on what the events say they were derived from. More will come of what a partial one was derived from:
+// the final one moves the checkpoint (C8).
 func (a *API) derived(ctx context.Context, c *call, events []rstreams.Event, force bool) error {
 	sources := map[string]*checkpoint{}
 	for _, e := range events {
 		k := e.Correlation
-		if k == nil || k.Source == "" || k.Start == "" && k.End == "" {
+		if k == nil || k.Partial || k.Source == "" || k.Start == "" && k.End == "" {
 			continue
 		}
 		p := sources[ref.QueueRef(k.Source)]
@@ -241,7 +247,7 @@ func (a *API) move(ctx context.Context, c *call, queue string, p *checkpoint) (s
 	switch p.Kind {
 	case "", "read":
 	case "write":
-		if err := ref.ValidateQueue(queue); err != nil {
+		if err := a.written(ctx, queue, value.Position); err != nil {
 			return "", err
 		}
 		return value.Position, a.store.Bots.Produced(ctx, []store.Produced{{Bot: c.ID, Ref: ref.QueueRef(queue), Checkpoint: value}})
@@ -261,4 +267,23 @@ func (a *API) move(ctx context.Context, c *call, queue string, p *checkpoint) (s
 		req.Expected = now.Position
 	}
 	return value.Position, c.bus.Checkpoint(ctx, req)
+}
+
+// written returns why a position cannot be of an event that a bot wrote to a queue, or nil. Write checkpoints only grow: one that is
+// no id, or is ahead of the queue, would hide the bot's own for ever.
+func (a *API) written(ctx context.Context, queue, position string) error {
+	if err := ref.ValidateQueue(queue); err != nil {
+		return err
+	}
+	if err := eid.ValidatePosition(position); err != nil {
+		return fmt.Errorf("%w: eid: %w", errRequest, err)
+	}
+	row, err := a.store.Queues.Get(ctx, ref.Queue(queue))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("head of %s: %w", queue, err)
+	}
+	if position > row.Head {
+		return fmt.Errorf("%w: eid %s is after the last event of %s, which is %q", errRequest, position, queue, row.Head)
+	}
+	return nil
 }
