@@ -3,6 +3,7 @@ package chunk
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -15,28 +16,44 @@ const MaxFirehoseText = 64 << 20
 // other. The result aliases line where that is plain, and may hold several lines or, in a plain line, no JSON. The error
 // wraps ErrCorrupt, ErrUnknownForm or ErrTooLarge.
 func FirehoseLine(line []byte) ([]byte, error) {
+	text, _, err := FirehoseText(line, MaxFirehoseText)
+	return text, err
+}
+
+// FirehoseText is FirehoseLine with a limit of its own, in bytes of decoded text. Where that is passed, the error wraps ErrTooLarge
+// and data is what the base64 stands for, in a form that OpenRecord takes.
+func FirehoseText(line []byte, limit int64) (text, data []byte, err error) {
 	// Base64 of gzip begins with H, of zlib and of an object with e; JSON never does.
 	if len(line) == 0 || line[0] != 'H' && line[0] != 'e' {
-		return line, nil
+		return line, nil, nil
 	}
-	data, err := decodeBase64(line)
-	if err != nil {
-		return nil, err
+	if data, err = decodeBase64(line); err != nil {
+		return nil, nil, err
 	}
 	if isGzip(data) {
-		return AppendGunzip(nil, data, MaxFirehoseText)
+		text, err = AppendGunzip(nil, data, limit)
+	} else {
+		text, err = readRecord(data, limit)
 	}
+	if err == nil || !errors.Is(err, ErrTooLarge) {
+		data = nil
+	}
+	return text, data, err
+}
+
+// readRecord returns the text of a record, if it has at most limit bytes.
+func readRecord(data []byte, limit int64) ([]byte, error) {
 	r, err := OpenRecord(data)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close() //nolint:errcheck // It only gives buffers back.
-	text, err := io.ReadAll(io.LimitReader(r, MaxFirehoseText+1))
+	text, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > MaxFirehoseText {
-		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrTooLarge, MaxFirehoseText)
+	if int64(len(text)) > limit {
+		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrTooLarge, limit)
 	}
 	return text, nil
 }

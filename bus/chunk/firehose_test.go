@@ -53,3 +53,20 @@ func TestFirehoseLinesAreBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestAFirehoseLineThatIsTooLongAsTextIsGivenAsData(t *testing.T) {
+	const text = "{\"id\":\"b\"}\n"
+	limit := int64(len(text))
+	for name, data := range map[string][]byte{"gzip": AppendGzip(nil, []byte(text)), "zlib": zlibText(t, text, 6), "plain": []byte(text)} {
+		line := []byte(base64.StdEncoding.EncodeToString(data))
+		if got, rest, err := FirehoseText(line, limit); err != nil || string(got) != text || rest != nil {
+			t.Errorf("%s: %q, %q, %v", name, got, rest, err)
+		}
+		if got, rest, err := FirehoseText(line, limit-1); !errors.Is(err, ErrTooLarge) || got != nil || !bytes.Equal(rest, data) {
+			t.Errorf("%s: %q, %q, %v", name, got, rest, err)
+		}
+	}
+	if got, rest, err := FirehoseText([]byte(text), 1); err != nil || string(got) != text || rest != nil {
+		t.Errorf("%q, %q, %v", got, rest, err) // It is no longer than it was read.
+	}
+}

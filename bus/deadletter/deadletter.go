@@ -60,7 +60,7 @@ type Letter struct {
 	Attempts int    `json:"attempts,omitempty"`
 	// At is when the input arrived, or when the handler gave up, in ms.
 	At int64 `json:"at"`
-	// Raw holds the original bytes where they are UTF-8 text, else RawBytes does (base64 in JSON). Long text that JSON would
+	// Raw holds the original bytes, at most MaxRaw of them, where they are UTF-8 text, else RawBytes does (base64 in JSON). Long text that JSON would
 	// make much longer is kept as bytes as well. Use SetRaw and Bytes.
 	Raw      string `json:"raw,omitempty"`
 	RawBytes []byte `json:"raw_base64,omitempty"`
@@ -70,14 +70,31 @@ type Letter struct {
 	Bare bool `json:"bare,omitempty"`
 }
 
-// SetRaw keeps b, unchanged.
+// MaxRaw is the most bytes that a letter keeps. With them it is a line that every reader takes.
+const MaxRaw = 16 << 20
+
+// SetRaw keeps b, unchanged, but for what is beyond MaxRaw bytes, and sets Size.
 func (l *Letter) SetRaw(b []byte) {
-	l.Raw, l.RawBytes = "", nil
+	l.Raw, l.RawBytes, l.Size = "", nil, 0
+	if len(b) > MaxRaw {
+		l.Size = int64(len(b))
+		b = prefix(b, MaxRaw)
+	}
 	if utf8.Valid(b) && (len(b) <= alwaysText || escaped(b) <= base64.StdEncoding.EncodedLen(len(b))) {
 		l.Raw = string(b)
 		return
 	}
 	l.RawBytes = b
+}
+
+// prefix returns the first n bytes of b, fewer where b is text and the last of them would be a part of a character.
+func prefix(b []byte, n int) []byte {
+	for cut := n; cut > n-utf8.UTFMax; cut-- {
+		if utf8.RuneStart(b[cut]) {
+			return b[:cut]
+		}
+	}
+	return b[:n]
 }
 
 // alwaysText is up to how many bytes of text stay text, however many escapes they need.
@@ -100,7 +117,7 @@ func escaped(b []byte) int {
 	return n
 }
 
-// Bytes returns what SetRaw was given.
+// Bytes returns what SetRaw kept.
 func (l *Letter) Bytes() []byte {
 	if l.RawBytes != nil {
 		return l.RawBytes

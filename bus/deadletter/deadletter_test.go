@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/rstreams-go/rstreams/bus/deadletter"
 )
@@ -21,6 +23,28 @@ func TestRawBytesSurviveJSONWhateverTheyAre(t *testing.T) {
 		got, err := deadletter.Parse(text)
 		if err != nil || !bytes.Equal(got.Bytes(), raw) {
 			t.Errorf("%q came back as %q, %v", raw, got.Bytes(), err)
+		}
+	}
+}
+
+func TestALetterOfWhateverLengthIsALineThatReadersTake(t *testing.T) {
+	for name, piece := range map[string]string{"text": "aé\u2028", "quotes": `"`, "control characters": "\x01", "bytes": "\xff", "continuations": "\x80"} {
+		raw := []byte(strings.Repeat(piece, 40<<20/len(piece)))
+		l := deadletter.Letter{Reason: deadletter.ReasonRecord, Error: "e"}
+		l.SetRaw(raw)
+		text, err := json.Marshal(l)
+		if err != nil || len(text) > 24<<20 {
+			t.Fatalf("%s: %d bytes, %v", name, len(text), err)
+		}
+		got, err := deadletter.Parse(text)
+		if err != nil || got.Size != int64(len(raw)) || len(got.Bytes()) < deadletter.MaxRaw-3 || !bytes.HasPrefix(raw, got.Bytes()) {
+			t.Errorf("%s: %d bytes of %d, %v", name, len(got.Bytes()), got.Size, err)
+		}
+		if utf8.Valid(raw) != utf8.Valid(got.Bytes()) {
+			t.Errorf("%s: a character is cut", name)
+		}
+		if l.SetRaw(raw[:deadletter.MaxRaw]); l.Size != 0 || len(l.Bytes()) != deadletter.MaxRaw {
+			t.Errorf("%s: %d bytes of %d are too many", name, len(l.Bytes()), deadletter.MaxRaw)
 		}
 	}
 }

@@ -62,6 +62,11 @@ func line(queue string, n int) string {
 	return fmt.Sprintf(`{"id":"b","event":%q,"payload":{"n":%d}}`+"\n", queue, n)
 }
 
+// packedLine returns text as a line of base64 of gzip.
+func packedLine(text string) string {
+	return base64.StdEncoding.EncodeToString(chunk.AppendGzip(nil, []byte(text))) + "\n"
+}
+
 // numbers returns the numbers of the events of a queue, in order, and checks that their chunks do not overlap.
 func (w *world) numbers(queue string) (out []int) {
 	w.t.Helper()
@@ -180,12 +185,16 @@ func TestEachObjectIsLoadedOnceWhereverTheLoaderDies(t *testing.T) {
 		w := newWorld(t)
 		n := 0
 		for object := range 3 {
-			var text strings.Builder
-			for range 12 {
-				text.WriteString(line([]string{"q", "p"}[n%2], n/2))
+			var text, packed strings.Builder
+			for i := range 12 {
+				to := &text
+				if i >= 4 {
+					to = &packed // More than a part.
+				}
+				to.WriteString(line([]string{"q", "p"}[n%2], n/2))
 				n++
 			}
-			w.deliver(object, text.String()+fmt.Sprintf("bad %d\n", object))
+			w.deliver(object, text.String()+packedLine(packed.String())+fmt.Sprintf("bad %d\n", object))
 		}
 		for _, r := range []string{"a", "b"} {
 			if err := w.store.Bots.Register(t.Context(), store.Registration{ID: r}); err != nil {

@@ -97,9 +97,16 @@ func (p *publisher) quarantine(ctx context.Context, key string, cause error) err
 }
 
 // line takes a line of an object: lines of events, in one of the forms of bus.md 2.9. What cannot be decoded goes on as it is, and becomes
-// a dead letter, as it is no JSON.
+// a dead letter, as it is no JSON. What stands for more text than a part has is a part by itself, still compressed: some KB may
+// stand for a GB, and if a letter has to hold all of it, it holds the KB.
 func (p *publisher) line(ctx context.Context, line []byte) error {
-	text, err := chunk.FirehoseLine(line)
+	text, data, err := chunk.FirehoseText(line, int64(p.note.Part))
+	if data != nil {
+		if err := p.part(ctx); err != nil {
+			return err
+		}
+		return p.record(ctx, data, false)
+	}
 	if err != nil {
 		text = line
 	}
@@ -125,15 +132,21 @@ func (p *publisher) part(ctx context.Context) error {
 	if len(p.text) == 0 {
 		return nil
 	}
+	text := p.text
+	p.text = nil
+	return p.record(ctx, text, true)
+}
+
+// record makes a record of data, which are plain lines or in a form of their own.
+func (p *publisher) record(ctx context.Context, data []byte, plain bool) error {
 	if p.parts++; p.parts >= partsPerObject {
 		return fmt.Errorf("%w: it has more than %d parts of %d bytes", store.ErrTooLarge, int64(partsPerObject), p.note.Part)
 	}
 	p.batch = append(p.batch, sequencer.Record{
-		Sequence: strconv.FormatInt(p.number*partsPerObject+p.parts, 10), Arrival: p.note.At, Data: p.text, Plain: true,
+		Sequence: strconv.FormatInt(p.number*partsPerObject+p.parts, 10), Arrival: p.note.At, Data: data, Plain: plain,
 	})
-	p.bytes += len(p.text)
-	p.text = nil
-	if p.bytes >= p.l.cfg.PartBytes {
+	p.bytes += len(data)
+	if p.bytes >= p.l.cfg.PartBytes || !plain {
 		return p.flush(ctx)
 	}
 	return nil

@@ -246,18 +246,19 @@ func (j *writeJob) put(ctx context.Context, n int64, line []byte) error {
 func (j *writeJob) letter(ctx context.Context, n int64, place string, line []byte, size int64, fault error) error {
 	l := deadletter.Letter{
 		Reason: deadletter.ReasonLine, Error: place + ": " + fault.Error(), Queue: j.queue, Bot: j.o.bot, Line: int(n),
-		At: time.Now().UnixMilli(), Size: size, Bare: !j.o.events,
+		At: time.Now().UnixMilli(), Bare: !j.o.events,
 	}
 	if errors.Is(fault, rstreams.ErrTooLarge) {
 		l.Reason = deadletter.ReasonLineTooLong
 	}
 	l.SetRaw(line)
+	l.Size = max(l.Size, size)
 	j.acks.put(deadletter.Queue, n)
 	_, err := j.w.PutTo(ctx, deadletter.Queue, l)
 	if errors.Is(err, rstreams.ErrTooLarge) {
 		// The whole line stays where it came from.
-		l.Size = int64(len(line))
 		l.SetRaw(beginning(line, keptOfLine))
+		l.Size = max(int64(len(line)), size)
 		_, err = j.w.PutTo(ctx, deadletter.Queue, l)
 	}
 	if err != nil {
