@@ -69,7 +69,7 @@ func locks() map[string]any {
 func notTheBuses() map[string]any {
 	return map[string]any{"ForAllValues:StringNotLike": map[string]any{"dynamodb:LeadingKeys": []string{
 		"lock_" + archive.Lock, "lock_" + loader.Setting, "lock_" + dispatch.LeaseName,
-		loader.Setting, dispatch.TickSetting, dispatch.TriggersSetting, registry.RetiredPrefix + "*",
+		loader.Setting, dispatch.TickSetting, dispatch.TriggersSetting, registry.RetiredPrefix + "*", registry.ClaimsPrefix + "*",
 	}}}
 }
 

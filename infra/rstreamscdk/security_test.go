@@ -356,7 +356,7 @@ func TestBotsCannotTouchWhatTheBusRunsBy(t *testing.T) {
 			may := func(action, on string, keys ...string) bool {
 				return permitted(granted, asked{action: action, on: on, keys: keys})
 			}
-			for _, id := range []string{"lock_archiver", "lock_firehose-loader", "lock_dispatcher", "firehose-loader", "rstreams_triggers", "retired_any", "Leo_cron_last_shutdown_time"} {
+			for _, id := range []string{"lock_archiver", "lock_firehose-loader", "lock_dispatcher", "firehose-loader", "rstreams_triggers", "retired_any", "registrars_any", "Leo_cron_last_shutdown_time"} {
 				for _, action := range []string{"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"} {
 					if may(action, "table/LeoSettings", id) {
 						t.Errorf("%s: %s may %s %s", stack, owner, action, id)
