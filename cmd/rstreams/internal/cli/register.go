@@ -23,8 +23,9 @@ func (a *app) registerCommand() *cobra.Command {
 		Long: "register registers what FILE, or standard input, declares: one JSON object with a declaration for each name, as stacks\n" +
 			"write them for the bus's Register function and serverless-leo generates them:\n\n" +
 			"  {\"orders-report\": {\"lambdaName\": \"report\", \"triggers\": [\"orders\"], \"settings\": {\"color\": \"red\"}}}\n\n" +
-			"New bots start paused unless they say \"paused\": false. Registering again changes what is declared, and leaves\n" +
-			"checkpoints, pauses and running bots alone. Everything is checked first; with a fault nothing is written.",
+			"New bots start paused unless they say \"paused\": false. Registering again changes what is declared, and leaves the\n" +
+			"rest, checkpoints, pauses and running bots alone. To take something away, declare that it is empty: \"time\": \"\",\n" +
+			"\"triggers\": [], \"settings\": {}. Everything is checked first; with a fault nothing is written.",
 		Args: args(0, 1, "[FILE]"),
 		RunE: func(_ *cobra.Command, names []string) (err error) {
 			in, what := a.In, "standard input"
