@@ -55,7 +55,7 @@ func (b *Bus) pipe(ctx context.Context, op string, o EnrichOptions, records int,
 		onMalformed := read.OnMalformed
 		if records == 1 { // Batches note it in their own order; see collect.
 			read.OnMalformed = func(le *LineError) {
-				s.track.handled(progress{position: le.EID}, nil)
+				s.track.pass(le.EID)
 				if onMalformed != nil {
 					onMalformed(le)
 				}

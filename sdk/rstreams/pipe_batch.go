@@ -6,13 +6,23 @@ import (
 	"time"
 )
 
-// item is what the reading goroutine of a batching source hands over: an event, a line that was passed over, or the end.
+// item is what the reading goroutine of a batching source hands over.
 type item struct {
-	event     Event
-	malformed string // the id of a line that was passed over
-	passed    string // the id of an event that belongs to another instance of a fan-out
-	err       error
+	kind  itemKind
+	event Event
+	// position is of what was passed over: the event of another instance of a fan-out, or a line that is no event. It is "" where
+	// the line's place has no id that is known.
+	position string
+	err      error
 }
+
+type itemKind int
+
+const (
+	itemEvent itemKind = iota
+	itemPassed
+	itemFailure // the read's last
+)
 
 // readBatches hands events over in batches. A goroutine reads, so that a batch can be handed over when its time is up although
 // no further event comes.
@@ -45,7 +55,7 @@ func (p *pipeline) readBatches(ctx, reading context.Context, s *source) error {
 			switch {
 			case !ok:
 				return b.flush()
-			case it.err != nil:
+			case it.kind == itemFailure:
 				// What was read before the failure is handled, unless the context is what failed.
 				if ctx.Err() == nil {
 					if err := b.flush(); err != nil {
@@ -53,13 +63,8 @@ func (p *pipeline) readBatches(ctx, reading context.Context, s *source) error {
 					}
 				}
 				return it.err
-			case it.malformed != "":
-				if err := b.flush(); err != nil {
-					return err
-				}
-				s.track.handled(progress{position: it.malformed}, nil)
-			case it.passed != "":
-				b.pass(it.passed)
+			case it.kind == itemPassed:
+				b.pass(it.position)
 			default:
 				if b.add(it.event); len(b.events) == 1 {
 					timer.Reset(p.o.Batch.Linger)
@@ -85,11 +90,15 @@ func (p *pipeline) collect(ctx context.Context, s *source, items chan<- item) {
 		if onMalformed != nil {
 			onMalformed(le)
 		}
-		items <- item{malformed: le.EID}
+		items <- item{kind: itemPassed, position: le.EID}
 	}
-	s.reader.onPassed = func(position string) { items <- item{passed: position} }
+	s.reader.onPassed = func(position string) { items <- item{kind: itemPassed, position: position} }
 	for e, err := range s.reader.All(ctx) {
-		items <- item{event: e, err: err}
+		if err != nil {
+			items <- item{kind: itemFailure, err: err}
+			return
+		}
+		items <- item{event: e}
 	}
 }
 
@@ -103,8 +112,11 @@ type batcher struct {
 	passed       string // behind the last of the events, "" for nothing
 }
 
-// pass notes an event that belongs to another instance of a fan-out: the position moves past it with the batch before it.
+// pass notes what was passed over: the position moves past it with the batch before it.
 func (b *batcher) pass(position string) {
+	if position == "" {
+		return
+	}
 	if len(b.events) > 0 {
 		b.passed = position
 		return

@@ -47,9 +47,12 @@ func (t *tracker) hold(p progress) {
 	t.held = t.held.and(p)
 }
 
-// pass notes an event that belongs to another instance of a fan-out. The position moves past it, unless an event before it is
-// held.
+// pass notes what is not the handler's: an event of another instance of a fan-out, a line that is no event. The position moves past
+// it, unless an event before it is held. "" is no position: in an archive, a line may have none that is known.
 func (t *tracker) pass(position string) {
+	if position == "" {
+		return
+	}
 	t.mu.Lock()
 	held := t.held.position != ""
 	if held {
