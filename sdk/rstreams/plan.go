@@ -81,9 +81,9 @@ func (p *planner) plan() (EndReason, error) {
 	}
 }
 
-// snapshotHead finds out what a snapshot's segment must end with.
+// snapshotHead finds out what a snapshot's segment must end with. An end in the live queue says nothing about the snapshot.
 func (p *planner) snapshotHead(s *segment) error {
-	if s.prefix == "" || p.r.set.End != "" {
+	if s.prefix == "" || p.r.set.EndByChunk && strings.HasPrefix(p.r.set.End, eid.SnapshotPrefix) {
 		return nil
 	}
 	row, err := p.r.rowOf(p.ctx, s.queue)

@@ -179,9 +179,24 @@ func TestMissingPartsOfSnapshotAndArchiveAreGaps(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := map[string]string{"q/_snapshot": "z/", "q/_archive": ids[8]}[queue]
-		_, values, err := read(newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: start}))
+		for _, end := range []string{"", ids[13], ids[19], "z/9999"} {
+			for _, byChunk := range []bool{false, true} {
+				_, values, err := read(newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: start, End: end, EndByChunk: byChunk}))
+				if !errors.Is(err, rstreams.ErrGap) {
+					t.Fatalf("%s, end %q: %v %v", queue, end, values, err)
+				}
+			}
+		}
+		if queue != "q/_snapshot" {
+			continue
+		}
+		// An end within the snapshot, before what is missing and behind it.
+		if _, values, err := read(newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: start, End: ids[2]})); err != nil || len(values) != 3 {
+			t.Fatal(values, err)
+		}
+		_, values, err := read(newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: start, End: ids[5]}))
 		if !errors.Is(err, rstreams.ErrGap) {
-			t.Fatalf("%s: %v %v", queue, values, err)
+			t.Fatal(values, err)
 		}
 	}
 }
