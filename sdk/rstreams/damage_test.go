@@ -2,10 +2,14 @@ package rstreams_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rstreams-go/rstreams/bus/chunk"
 	"github.com/rstreams-go/rstreams/bus/deadletter"
@@ -98,6 +102,63 @@ func TestMalformedLines(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// throttledIntake refuses every record while refuse is set.
+type throttledIntake struct {
+	store.Intake
+	refuse *atomic.Bool
+}
+
+func (i throttledIntake) Put(ctx context.Context, records []store.Record) ([]store.Ack, error) {
+	if i.refuse.Load() {
+		return nil, fmt.Errorf("%w: always", store.ErrThrottled)
+	}
+	return i.Intake.Put(ctx, records)
+}
+
+// throttled returns a bus whose intake refuses what the program writes while refuse is set.
+func throttled(t *testing.T) (bus *rstreamstest.Bus, refuse *atomic.Bool) {
+	t.Helper()
+	refuse = &atomic.Bool{}
+	return rstreamstest.NewWith(t, rstreamstest.Options{Wrap: func(st store.Store) store.Store {
+		st.Intake = throttledIntake{st.Intake, refuse}
+		return st
+	}}), refuse
+}
+
+func TestReadEndsInTimeAlthoughItsDeadLettersAreRefused(t *testing.T) {
+	for _, stops := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			bus, refuse := throttled(t)
+			ids := bus.Put("q", numbers(3)...)
+			damage(t, bus, "q", 1)
+			refuse.Store(true)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			o := rstreams.ReadOptions{Start: "z/", Malformed: rstreams.MalformedDeadLetter}
+			if stops {
+				ctx, o.RunTime = t.Context(), time.Second
+			}
+			r := newReader(t, bus.Bus, "q", o)
+			begin := time.Now()
+			var last error
+			for _, err := range r.All(ctx) {
+				last = err
+			}
+			if took := time.Since(begin); took != time.Second || stops != (last == nil) || r.Position() != ids[0] {
+				t.Fatalf("the read took %s and ended at %s with %v", took, r.Position(), last)
+			}
+			if want := map[bool]rstreams.EndReason{true: rstreams.EndTime, false: rstreams.EndCanceled}[stops]; r.Reason() != want {
+				t.Fatal(r.Reason())
+			}
+			// The line was not passed over: the next loop gives up on it in order.
+			refuse.Store(false)
+			if _, values, err := read(r); err != nil || fmt.Sprint(values) != "[2]" || len(bus.Events(deadletter.Queue)) != 1 {
+				t.Fatal(values, err)
+			}
+		})
 	}
 }
 

@@ -147,7 +147,7 @@ func (r *Reader) All(ctx context.Context) iter.Seq2[Event, error] {
 }
 
 // run reads, sets the reason and returns the error to deliver.
-func (r *Reader) run(parent context.Context, yield func(Event, error) bool) (err error) {
+func (r *Reader) run(parent context.Context, yield func(Event, error) bool) error {
 	r.reason = EndNone
 	ctx, cancel := context.WithCancelCause(parent)
 	if stop := r.set.stopAt(r.bus); !stop.IsZero() {
@@ -168,9 +168,7 @@ func (r *Reader) run(parent context.Context, yield func(Event, error) bool) (err
 	defer func() {
 		cancel(errBreak)
 		running.Wait()
-		if cerr := r.closeLetters(parent); err == nil && cerr != nil {
-			err, r.reason = cerr, EndError
-		}
+		r.closeLetters()
 	}()
 
 	p := &planner{r: r, ctx: ctx, running: &running, units: make(chan *unit, r.set.Parallel)}
@@ -227,12 +225,12 @@ func (r *Reader) retry(ctx context.Context, fn func() error) error {
 	return r.bus.retryThrottled(ctx, fn)
 }
 
-// closeLetters ends the writer of dead letters. Every letter was waited for, so nothing is in flight.
-func (r *Reader) closeLetters(ctx context.Context) error {
+// closeLetters ends the writer of dead letters. Every letter that counts was waited for; another is of a read that ended meanwhile,
+// and its line is read again.
+func (r *Reader) closeLetters() {
 	if r.letters == nil {
-		return nil
+		return
 	}
-	w := r.letters
+	r.letters.abandon(errBreak)
 	r.letters = nil
-	return w.Close(context.WithoutCancel(ctx))
 }
