@@ -106,12 +106,17 @@ func (d *delivery) take(ctx context.Context, l *line) (more bool, err error) {
 	d.next++
 	if p.chunk.Archive {
 		if l.err == nil {
-			if e.EID, l.err = d.archivedID(l); e.EID == "" && l.err == nil {
-				return true, nil
-			}
+			e.EID, l.err = d.archivedID(l)
 		}
-		if l.err != nil {
+		switch {
+		case l.err != nil && !errors.Is(l.err, store.ErrCorrupt) && !d.behind(index), l.err == nil && e.EID == "":
+			return true, nil
+		case l.err != nil:
 			e.EID = d.lastArchived // The line's own id cannot be told.
+			if e.EID != "" && d.r.reached(p.seg, e.EID) {
+				d.r.reason = EndReached
+				return false, nil
+			}
 		}
 	} else {
 		e.EID = d.id(index)
@@ -212,6 +217,21 @@ func (d *delivery) archivedID(l *line) (string, error) {
 		return "", nil
 	}
 	return id, nil
+}
+
+// behind tells whether the archive's line in place index lies behind the position. A line without an id does if one before it in the
+// archive reaches the position, or if its section begins behind it: what lies before the position was dealt with by whoever got there.
+func (d *delivery) behind(index int64) bool {
+	from := strings.TrimSuffix(d.part.seg.from, " ")
+	if d.lastArchived >= from {
+		return true
+	}
+	for i := len(d.part.sections) - 1; i >= 0; i-- {
+		if o := &d.part.sections[i]; index >= o.first {
+			return o.startID > from
+		}
+	}
+	return d.part.chunk.Start > from
 }
 
 // malformed applies the policy for lines that are no events.

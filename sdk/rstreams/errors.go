@@ -103,7 +103,8 @@ func (e *GapError) Is(target error) bool { return target == ErrGap }
 
 // LineError is a stored line that is no event.
 type LineError struct {
-	// Queue and EID are the event's place. Its id counts, whatever becomes of the line.
+	// Queue and EID are the event's place. Its id counts, whatever becomes of the line. In an archive, where the lines carry their
+	// ids, EID is that of the line before it, "" where the read has seen none.
 	Queue, EID string
 	// Blob is the key of the object that holds the line, "" for an inline chunk, and Line its number from 1 in the chunk or
 	// in its section of the object.

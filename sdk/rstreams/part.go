@@ -1,6 +1,7 @@
 package rstreams
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sort"
@@ -26,7 +27,7 @@ type part struct {
 // section is a gzip member of a blob.
 type section struct {
 	first, records, size, gzipOffset, gzipSize int64
-	endID                                      string
+	startID, endID                             string
 }
 
 // newPart checks what the index says of c and returns the events of it that lie after the segment's position.
@@ -56,14 +57,17 @@ func newPart(s *segment, c *store.Chunk) (part, error) {
 		return p, nil
 	}
 	next, offset := int64(0), int64(0)
+	before := c.Start // of the section, or the end of the one before it
 	for _, o := range c.Offsets {
 		numbered := c.Archive || o.Start == next && o.End == next+o.Records-1
 		if o.Records < 1 || o.GzipSize < 1 || o.GzipOffset != offset || !numbered {
 			return corrupt("its section at byte %d contradicts the others", o.GzipOffset)
 		}
 		p.sections = append(p.sections, section{
-			first: next, records: o.Records, size: o.Size, gzipOffset: o.GzipOffset, gzipSize: o.GzipSize, endID: o.EndID,
+			first: next, records: o.Records, size: o.Size, gzipOffset: o.GzipOffset, gzipSize: o.GzipSize,
+			startID: cmp.Or(o.StartID, before), endID: o.EndID,
 		})
+		before = o.EndID
 		next += o.Records
 		offset += o.GzipSize
 	}
