@@ -2,7 +2,10 @@ package rstreams_test
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rstreams-go/rstreams/sdk/rstreams"
 	"github.com/rstreams-go/rstreams/sdk/rstreamstest"
@@ -43,4 +46,53 @@ func TestMalformedLineDoesNotAckTheEventsThatTheHandlerHolds(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestFailureBesideAWishToStopFailsTheRun(t *testing.T) {
+	boom := errors.New("boom")
+	stop := rstreams.StopWithoutCheckpoint()
+	for name, c := range map[string]struct {
+		err  error
+		want error
+	}{
+		"stop":                       {stop, nil},
+		"stop, twice":                {errors.Join(stop, stop), nil},
+		"stop and a failure":         {errors.Join(boom, stop), boom},
+		"a part is done, then stop":  {rstreams.HandledFirst(1, stop), nil},
+		"a part is done, then both":  {rstreams.HandledFirst(1, errors.Join(stop, boom)), boom},
+		"a retry that is not waited": {rstreams.RetryAfter(time.Hour, errors.Join(stop, boom)), boom},
+	} {
+		bus := rstreamstest.New(t)
+		bus.Put("in", number{0})
+		o := enrichOptions()
+		o.Read.RunTime = time.Minute
+		stats, err := bus.Bus.Enrich(t.Context(), o, func(context.Context, rstreams.Event) (rstreams.Result, error) {
+			return rstreams.Result{}, c.err
+		})
+		if !errors.Is(err, c.want) || (c.want == nil) != (stats.Reasons["in"] == rstreams.EndStopped) {
+			t.Errorf("%s: the run ended with %v, %v", name, err, stats.Reasons)
+		}
+	}
+}
+
+func TestErrorOfTheLastBatchFailsTheRunAlthoughAnotherQueueStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := rstreamstest.New(t)
+		bus.Put("a", number{0})
+		bus.Put("b", number{1})
+		boom := errors.New("boom")
+		o := enrichOptions()
+		o.From, o.Read.Follow = []string{"a", "b"}, true
+		o.Batch = rstreams.BatchOptions{Records: 10, Linger: 5 * time.Second}
+		calls := 0
+		_, err := bus.EnrichBatch(t.Context(), o, func(context.Context, []rstreams.Event) (rstreams.Result, error) {
+			if calls++; calls == 1 {
+				return rstreams.Result{}, rstreams.StopWithoutCheckpoint()
+			}
+			return rstreams.Result{}, boom
+		})
+		if calls != 2 || !errors.Is(err, boom) {
+			t.Errorf("after %d calls the run ended with %v", calls, err)
+		}
+	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -112,11 +111,10 @@ func (p *pipeline) run(ctx context.Context) (RunStats, error) {
 	endCommits()
 	commits.Wait()
 
-	var stopped *StopError
 	var causes []error
 	for i, err := range errs {
 		switch {
-		case errors.As(err, &stopped):
+		case stops(err):
 			p.sources[i].reason = EndStopped
 		case err != nil && !errors.Is(err, errPeer):
 			causes = append(causes, err)
@@ -221,18 +219,13 @@ func (p *pipeline) commit(ctx context.Context) error {
 
 // readSource hands the events of one source to the handler. reading ends when the run is to end soon.
 func (p *pipeline) readSource(ctx, reading context.Context, s *source) error {
-	var err error
-	if p.records > 1 {
-		err = p.readBatches(ctx, reading, s)
-	} else {
-		err = p.readEvents(ctx, reading, s)
-	}
-	if s.reason = s.reader.Reason(); err == nil {
-		return nil
-	}
-	if errors.Is(context.Cause(reading), errPeer) && ctx.Err() == nil && s.reason == EndCanceled {
-		return errPeer
-	}
+	err := protect(func() error { // The options' functions are called while the queue is read.
+		if p.records > 1 {
+			return p.readBatches(ctx, reading, s)
+		}
+		return p.readEvents(ctx, reading, s)
+	})
+	s.reason = s.reader.Reason()
 	return err
 }
 
@@ -310,12 +303,11 @@ func (p *pipeline) await(reading context.Context, s *source, d time.Duration) bo
 func (p *pipeline) call(ctx context.Context, events []Event) (r Result, err error) {
 	p.calling.Lock()
 	defer p.calling.Unlock()
-	defer func() {
-		if v := recover(); v != nil {
-			r, err = Result{}, &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	return p.handler(ctx, events)
+	err = protect(func() (err error) {
+		r, err = p.handler(ctx, events)
+		return err
+	})
+	return r, err
 }
 
 // accept writes what the handler returned, and notes the events as handled.

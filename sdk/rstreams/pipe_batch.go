@@ -93,12 +93,17 @@ func (p *pipeline) collect(ctx context.Context, s *source, items chan<- item) {
 		items <- item{kind: itemPassed, position: le.EID}
 	}
 	s.reader.onPassed = func(position string) { items <- item{kind: itemPassed, position: position} }
-	for e, err := range s.reader.All(ctx) {
-		if err != nil {
-			items <- item{kind: itemFailure, err: err}
-			return
+	err := protect(func() error {
+		for e, err := range s.reader.All(ctx) {
+			if err != nil {
+				return err
+			}
+			items <- item{event: e}
 		}
-		items <- item{event: e}
+		return nil
+	})
+	if err != nil {
+		items <- item{kind: itemFailure, err: err}
 	}
 }
 

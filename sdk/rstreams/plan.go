@@ -221,10 +221,13 @@ func (p *planner) gap(s *segment, after, missing, evidence string) error {
 	p.r.bus.log().WarnContext(p.ctx, "going on behind missing events", "queue", s.queue, "bot", p.r.set.Bot,
 		"after", after, "missing", missing, "evidence", evidence)
 	p.r.gaps.Add(1)
-	if p.r.set.OnGap != nil {
-		p.r.set.OnGap(g)
+	if p.r.set.OnGap == nil {
+		return nil
 	}
-	return nil
+	return protect(func() error {
+		p.r.set.OnGap(g)
+		return nil
+	})
 }
 
 // add plans one chunk: into the group of inline chunks, or as units of its blob.

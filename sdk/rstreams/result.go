@@ -2,6 +2,7 @@ package rstreams
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -132,6 +133,21 @@ func StopWithoutCheckpoint() error { return &StopError{} }
 // Error says what was asked for.
 func (*StopError) Error() string { return "stop without checkpoint" }
 
+// stops tells whether all that err says is to stop. A failure beside it remains one.
+func stops(err error) bool {
+	switch e := err.(type) { //nolint:errorlint // It walks the whole tree itself.
+	case *StopError:
+		return true
+	case *RetryError:
+		return false // It has to reach whoever runs the bot.
+	case interface{ Unwrap() error }:
+		return stops(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(e.Unwrap(), func(part error) bool { return !stops(part) })
+	}
+	return false
+}
+
 // PartialError is made by HandledFirst.
 type PartialError struct {
 	// Done is how many events, from the first of the batch, are dealt with.
@@ -159,14 +175,25 @@ func text(err error) string {
 	return err.Error()
 }
 
-// PanicError is a panic of a handler. It ends the run like any other error of the handler.
+// PanicError is a panic of a function that the program gave: a handler, or one of the options' functions where a goroutine of this
+// package calls it. It ends the run, the read or the Writer like any other error.
 type PanicError struct {
-	// Value is what the handler panicked with, Stack where.
+	// Value is what the function panicked with, Stack where.
 	Value any
 	Stack []byte
 }
 
 // Error returns value and stack.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("the handler panicked: %v\n%s", e.Value, e.Stack)
+	return fmt.Sprintf("the program's code panicked: %v\n%s", e.Value, e.Stack)
+}
+
+// protect calls code of the program and returns a panic of it as an error.
+func protect(fn func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return fn()
 }

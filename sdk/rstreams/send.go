@@ -1,7 +1,9 @@
 package rstreams
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,7 +23,9 @@ func (w *Writer) send() {
 			return
 		}
 		sent, err := w.attempt(call)
-		w.settle(sent)
+		if panicked := w.settle(sent); panicked != nil {
+			err = panicked
+		}
 		switch {
 		case err == nil:
 			failures = 0
@@ -29,7 +33,7 @@ func (w *Writer) send() {
 		case w.ctx.Err() != nil:
 			w.fail(context.Cause(w.ctx))
 			return
-		case permanent(err):
+		case permanent(err) || errors.As(err, new(*PanicError)):
 			w.fail(err)
 			return
 		case len(sent) > 0:
@@ -137,10 +141,10 @@ func (w *Writer) attempt(call []*batch) (sent []*batch, err error) {
 	return sent, err
 }
 
-// settle makes it known that chunks are durable.
-func (w *Writer) settle(sent []*batch) {
+// settle makes it known that chunks are durable. The error is the first panic of OnAck.
+func (w *Writer) settle(sent []*batch) (panicked error) {
 	if len(sent) == 0 {
-		return
+		return nil
 	}
 	durable := make(map[*batch]bool, len(sent))
 	for _, b := range sent {
@@ -166,11 +170,21 @@ func (w *Writer) settle(sent []*batch) {
 		text := b.text
 		b.text, b.data, b.file = nil, nil, nil
 		close(b.done)
-		if w.o.OnAck != nil {
-			w.o.OnAck(b.receipt(0), nil)
-		}
+		panicked = cmp.Or(panicked, w.tell(b, nil))
 		texts.put(text)
 	}
+	return panicked
+}
+
+// tell calls OnAck, and returns a panic of it as an error.
+func (w *Writer) tell(b *batch, err error) error {
+	if w.o.OnAck == nil {
+		return nil
+	}
+	return protect(func() error {
+		w.o.OnAck(b.receipt(0), err)
+		return nil
+	})
 }
 
 // wake lets those who wait for room look again. w.mu is held.
@@ -200,9 +214,7 @@ func (w *Writer) fail(err error) {
 	for _, b := range unsent {
 		b.err = err
 		close(b.done)
-		if w.o.OnAck != nil {
-			w.o.OnAck(b.receipt(0), err)
-		}
+		_ = w.tell(b, err) // The writer has failed already.
 	}
 }
 

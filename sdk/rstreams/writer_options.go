@@ -37,7 +37,7 @@ type WriterOptions struct {
 	// GiveUp fails the writer once the same events were refused for so long; 0 means never.
 	GiveUp time.Duration
 	// OnAck, if set, is called once for every chunk whose fate is known, in order for each queue, from the goroutine that
-	// sends. It must not block, and must not call the Writer.
+	// sends. It must not block, and must not call the Writer. If it panics, the writer fails with a *PanicError.
 	OnAck func(Receipt, error)
 
 	// snapshot makes the objects parts of the snapshot of that time, in ms.
