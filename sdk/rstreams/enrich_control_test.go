@@ -218,3 +218,25 @@ func TestCheckpointWhoseAnswerWasLostIsNotTakenForAnotherRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestRetriesEndWithTheRunTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, records := range []int{1, 2} {
+			bus := rstreamstest.New(t)
+			bus.Put("in", numbers(1)...)
+			o := enrichOptions()
+			o.Read.RunTime, o.Batch.Records = 10*time.Second, records
+			begin, calls := time.Now(), 0
+			_, err := bus.EnrichBatch(t.Context(), o, func(context.Context, []rstreams.Event) (rstreams.Result, error) {
+				if calls++; calls > 100 {
+					return rstreams.Result{}, errors.New("the run does not end")
+				}
+				return rstreams.Result{}, rstreams.RetryAfter(time.Second, errors.New("busy"))
+			})
+			var later *rstreams.RetryError
+			if took := time.Since(begin); took > 10*time.Second || took < 9*time.Second || !errors.As(err, &later) {
+				t.Errorf("RunTime is 10 s; the run took %s, %d calls: %v", took, calls, err)
+			}
+		}
+	})
+}

@@ -64,6 +64,9 @@ func (b *Bus) pipe(ctx context.Context, op string, o EnrichOptions, records int,
 		if s.reader, err = b.NewReader(queue, read); err != nil {
 			return RunStats{}, err
 		}
+		// One time for the whole run: a retry of the handler ends with it too.
+		set := &s.reader.set
+		set.StopAt, set.RunTime = set.stopAt(b), 0
 		if records == 1 {
 			s.reader.onPassed = s.track.pass
 		}
@@ -284,8 +287,7 @@ func (p *pipeline) handle(ctx, reading context.Context, s *source, events []Even
 
 // await waits before a retry, if the run still lasts so long.
 func (p *pipeline) await(reading context.Context, s *source, d time.Duration) bool {
-	stop := s.reader.set.stopAt(p.bus)
-	if !stop.IsZero() && p.bus.now().Add(d).After(stop) {
+	if stop := s.reader.set.StopAt; !stop.IsZero() && p.bus.now().Add(d).After(stop) {
 		return false
 	}
 	t := time.NewTimer(d)
