@@ -208,7 +208,7 @@ func (p *progress) add(e *Event) {
 }
 
 // checkpoint returns the progress as a checkpoint.
-func (p *progress) checkpoint(now int64) Checkpoint {
+func (p progress) checkpoint(now int64) Checkpoint {
 	c := Checkpoint{Position: p.position, SourceTimestamp: p.source, StartedTimestamp: p.start, EndedTimestamp: now, Records: p.units}
 	if c.StartedTimestamp == 0 {
 		c.StartedTimestamp = now
@@ -221,7 +221,8 @@ func (p *progress) checkpoint(now int64) Checkpoint {
 
 // Checkpoint stores the position of the last event that was delivered as the bot's checkpoint: everything up to it is done.
 // It is conditional on the position that the reader found when it started or wrote last; ErrStaleCheckpoint means that
-// someone else moved it. Without new events it does nothing.
+// someone else moved it. Without new events it does nothing, except after the first read of a bot from Latest: then it stores where
+// that began.
 func (r *Reader) Checkpoint(ctx context.Context) error {
 	if r.pending.position == "" {
 		return nil

@@ -34,6 +34,9 @@ type delivery struct {
 
 // piece delivers the events of p. more is false when the read is to end.
 func (d *delivery) piece(ctx context.Context, p *piece) (more bool, err error) {
+	if p.passed != "" {
+		return true, d.r.reach(ctx, p)
+	}
 	if p.part != d.part {
 		if err := d.begin(p.part); err != nil {
 			return false, err

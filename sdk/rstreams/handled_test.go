@@ -96,3 +96,55 @@ func TestErrorOfTheLastBatchFailsTheRunAlthoughAnotherQueueStopped(t *testing.T)
 		}
 	})
 }
+
+func TestSkippedGapIsMetOnce(t *testing.T) {
+	for _, records := range []int{1, 2} {
+		bus := rstreamstest.New(t)
+		bus.Put("in", number{0})
+		ids := bus.Put("in", number{1})
+		if err := bus.Store().Chunks.Delete(t.Context(), "in", ids); err != nil {
+			t.Fatal(err)
+		}
+		o := enrichOptions()
+		o.Batch.Records = records
+		var gaps []string
+		o.Read.Gaps, o.Read.OnGap = rstreams.GapSkip, func(g *rstreams.GapError) { gaps = append(gaps, g.Missing) }
+		for range 3 {
+			_, err := bus.EnrichBatch(t.Context(), o, func(context.Context, []rstreams.Event) (rstreams.Result, error) {
+				return rstreams.Handled(), nil
+			})
+			if err != nil || len(gaps) != 1 || gaps[0] != ids[0] || bus.Position("bot", "in") != ids[0] {
+				t.Fatalf("gaps %v, checkpoint %s, head %s, %v", gaps, bus.Position("bot", "in"), ids[0], err)
+			}
+		}
+	}
+}
+
+func TestSkippedGapBehindTheEndIsNotPassed(t *testing.T) {
+	bus := rstreamstest.New(t)
+	first := bus.Put("q", number{0})
+	ids := bus.Put("q", numbers(2)...)
+	if err := bus.Store().Chunks.Delete(t.Context(), "q", ids[1:]); err != nil {
+		t.Fatal(err)
+	}
+	r := newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: "z/", End: ids[0], Gaps: rstreams.GapSkip})
+	if _, _, err := read(r); err != nil || r.Position() != first[0] {
+		t.Fatal(r.Position(), err)
+	}
+}
+
+func TestFollowingReadMeetsASkippedGapOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := rstreamstest.New(t)
+		bus.Put("q", number{0})
+		if err := bus.Store().Chunks.Delete(t.Context(), "q", bus.Put("q", number{1})); err != nil {
+			t.Fatal(err)
+		}
+		r := newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: "z/", Follow: true, RunTime: time.Minute, Gaps: rstreams.GapSkip})
+		time.AfterFunc(time.Second, func() { bus.Put("q", number{2}) })
+		ids, values, err := read(r)
+		if err != nil || len(values) != 2 || values[1] != 2 || r.Stats().Gaps != 1 || r.Position() != ids[1] {
+			t.Fatal(values, r.Stats().Gaps, err)
+		}
+	})
+}

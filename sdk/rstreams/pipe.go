@@ -67,6 +67,9 @@ func (b *Bus) pipe(ctx context.Context, op string, o EnrichOptions, records int,
 		// One time for the whole run: a retry of the handler ends with it too.
 		set := &s.reader.set
 		set.StopAt, set.RunTime = set.stopAt(b), 0
+		s.reader.onLatest = func(ctx context.Context, position string) error {
+			return s.reader.handle.write(ctx, progress{position: position}.checkpoint(b.millis()))
+		}
 		if records == 1 {
 			s.reader.onPassed = s.track.pass
 		}

@@ -50,6 +50,11 @@ func (p *planner) plan() (EndReason, error) {
 	if err != nil {
 		return EndError, err
 	}
+	if way.latest != "" {
+		if err := p.pass(piece{passed: way.latest, start: true}); err != nil {
+			return EndError, err
+		}
+	}
 	for i := range way.before {
 		if err := p.snapshotHead(&way.before[i]); err != nil {
 			return EndError, err
@@ -132,7 +137,7 @@ func (p *planner) segment(s *segment, at *progressOf) (ended bool, err error) {
 			}
 		}
 		if !page.More {
-			return false, p.arrived(s, at.last)
+			return false, p.arrived(s, at)
 		}
 		if empty++; len(page.Chunks) > 0 {
 			empty = 0
@@ -188,12 +193,12 @@ func (p *planner) connect(s *segment, last string, c *store.Chunk) error {
 	return nil
 }
 
-// arrived proves that the segment was read up to its head.
-func (p *planner) arrived(s *segment, last string) error {
-	if s.head == "" || last >= s.head {
+// arrived proves that the segment was read up to its head. Behind a gap that is passed over, the head is what was read last.
+func (p *planner) arrived(s *segment, at *progressOf) error {
+	if s.head == "" || at.last >= s.head {
 		return nil
 	}
-	after := last
+	after := at.last
 	if after == "" {
 		if after = strings.TrimSuffix(s.from, " "); after >= s.head {
 			return nil
@@ -202,6 +207,7 @@ func (p *planner) arrived(s *segment, last string) error {
 			return nil // Everything below the prefix may have expired before anyone asked for it.
 		}
 	}
+	at.last = s.head
 	return p.gap(s, after, s.head, "it is the queue's head")
 }
 
@@ -212,7 +218,7 @@ func (p *planner) young(id string) bool {
 	return err == nil && retention > 0 && p.r.bus.now().Sub(parsed.Time()) < retention
 }
 
-// gap applies the policy for gaps.
+// gap applies the policy for gaps. The position moves past one that is passed over, so that the next read does not meet it again.
 func (p *planner) gap(s *segment, after, missing, evidence string) error {
 	g := &GapError{Queue: s.queue, After: after, Missing: missing, Evidence: evidence}
 	if p.r.set.Gaps == GapFail {
@@ -221,13 +227,19 @@ func (p *planner) gap(s *segment, after, missing, evidence string) error {
 	p.r.bus.log().WarnContext(p.ctx, "going on behind missing events", "queue", s.queue, "bot", p.r.set.Bot,
 		"after", after, "missing", missing, "evidence", evidence)
 	p.r.gaps.Add(1)
-	if p.r.set.OnGap == nil {
+	if p.r.set.OnGap != nil {
+		err := protect(func() error {
+			p.r.set.OnGap(g)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if p.r.ended(s, missing) {
 		return nil
 	}
-	return protect(func() error {
-		p.r.set.OnGap(g)
-		return nil
-	})
+	return p.pass(piece{passed: s.prefix + missing})
 }
 
 // add plans one chunk: into the group of inline chunks, or as units of its blob.
@@ -269,6 +281,14 @@ func (p *planner) flush() error {
 	group := p.group
 	p.group, p.groupSize = nil, 0
 	return p.start(func(u *unit) { u.decodeInline(p.ctx, group) })
+}
+
+// pass hands over a piece without text, in its order among the events.
+func (p *planner) pass(what piece) error {
+	if err := p.flush(); err != nil {
+		return err
+	}
+	return p.start(func(u *unit) { u.send(p.ctx, what) })
 }
 
 // start puts a unit into the order and sets it to work, once there is room.

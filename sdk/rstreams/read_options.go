@@ -78,7 +78,8 @@ func Today() StartPolicy { return StartPolicy{} }
 // Earliest starts at the queue's beginning: its snapshot if one is registered, else its archive, else its oldest event.
 func Earliest() StartPolicy { return StartPolicy{kind: startEarliest} }
 
-// Latest starts after the newest event.
+// Latest starts after the newest event that is there when the read begins, without the snapshot. Enrich and Offload store that place
+// as the checkpoint of a bot that has none, before they handle anything: the bot's next run goes on from there.
 func Latest() StartPolicy { return StartPolicy{kind: startLatest} }
 
 // At starts with the events that entered the bus at t or later.
@@ -104,7 +105,7 @@ type GapPolicy int
 const (
 	// GapFail ends the read with a *GapError.
 	GapFail GapPolicy = iota
-	// GapSkip goes on behind the gap, and logs it.
+	// GapSkip goes on behind the gap, and logs it. The position moves past it.
 	GapSkip
 )
 

@@ -77,8 +77,10 @@ type Reader struct {
 	pending  progress
 	letters  *Writer
 	gaps     atomic.Int64
-	// onPassed, if set, is told of every event that belongs to another instance of a fan-out.
+	// onPassed, if set, is told of every position that is passed over: that of an event of another instance of a fan-out, and the
+	// end of a gap. onLatest, if set, is told instead where Latest begins, before anything is delivered.
 	onPassed func(position string)
+	onLatest func(ctx context.Context, position string) error
 }
 
 // ReadStats counts what a Reader did.
@@ -111,8 +113,8 @@ func (r *Reader) Queue() string { return r.queue }
 // Reason tells why the last call of All ended.
 func (r *Reader) Reason() EndReason { return r.reason }
 
-// Position returns the id of the last event that was delivered or passed over as malformed, "" before the first. Reading with
-// it as the Start continues exactly behind it.
+// Position returns the id of the last event that was delivered or passed over, "" before the first; a read from Latest is at the
+// place where it begins, which may be a date. Reading with it as the Start continues exactly behind it.
 func (r *Reader) Position() string { return r.position }
 
 // Stats returns what was read so far, over all calls of All.

@@ -43,6 +43,8 @@ type route struct {
 	start string
 	// closed tells that live lies behind the end of the read.
 	closed bool
+	// latest is the place at which Latest begins, "" where the read begins otherwise.
+	latest string
 }
 
 // open reads the rows that a read begins with and decides its route.
@@ -54,11 +56,15 @@ func (r *Reader) open(ctx context.Context) (*route, error) {
 	if !known && r.set.StrictQueue {
 		return nil, fmt.Errorf("%w: nothing was ever written to it", ErrQueueNotFound)
 	}
-	start, err := r.start(ctx, &row)
+	start, latest, err := r.start(ctx, &row)
 	if err != nil {
 		return nil, err
 	}
-	return r.route(row, start)
+	way, err := r.route(row, start)
+	if err == nil && latest {
+		way.latest = strings.TrimSuffix(start, " ")
+	}
+	return way, err
 }
 
 // rows returns the queue's row and whether it exists, and with the same request, where that is possible, has the bot's checkpoint
@@ -101,29 +107,31 @@ func (r *Reader) row(ctx context.Context, queue string) (row store.Queue, known 
 	return row, true, nil
 }
 
-// start returns the position to start after. A trailing space, meaning "strictly after", is there where the position is one
-// that was reached.
-func (r *Reader) start(ctx context.Context, row *store.Queue) (string, error) {
+// start returns the position to start after, and whether it is where Latest begins. A trailing space, meaning "strictly after", is
+// there where the position is one that was reached.
+func (r *Reader) start(ctx context.Context, row *store.Queue) (start string, latest bool, err error) {
 	if r.position != "" { // A further call of All goes on where the last one ended.
-		return eid.After(r.position), nil
+		return eid.After(r.position), false, nil
 	}
 	stored := ""
 	if r.set.Bot != "" {
-		var err error
 		if stored, err = r.handle.position(ctx); err != nil {
-			return "", err
+			return "", false, err
 		}
 	}
-	if r.set.Start != "" {
-		return eid.After(r.set.Start), nil
+	given := r.bus.session.Starts[ref.QueueRef(r.queue)]
+	switch {
+	case r.set.Start != "":
+		return eid.After(r.set.Start), false, nil
+	case given != "":
+		start, err = validStart(given, "the session's start")
+		return start, false, err
+	case stored != "":
+		start, err = validStart(stored, "the checkpoint of bot "+r.set.Bot)
+		return start, false, err
 	}
-	if start := r.bus.session.Starts[ref.QueueRef(r.queue)]; start != "" {
-		return validStart(start, "the session's start")
-	}
-	if stored != "" {
-		return validStart(stored, "the checkpoint of bot "+r.set.Bot)
-	}
-	return r.set.From.position(r.bus.now(), row.Head)
+	start, err = r.set.From.position(r.bus.now(), eid.Max(row.Head, row.ArchiveEnd))
+	return start, r.set.From.kind == startLatest, err
 }
 
 func validStart(position, what string) (string, error) {
@@ -133,20 +141,22 @@ func validStart(position, what string) (string, error) {
 	return eid.After(position), nil
 }
 
-// position returns the policy's start for a queue with this head.
+// position returns the policy's start for a queue whose newest event is head, "" for none.
 func (p StartPolicy) position(now time.Time, head string) (string, error) {
+	const day = "z/2006/01/02"
 	switch p.kind {
 	case startEarliest:
 		return eid.First, nil
 	case startLatest:
 		if head == "" {
-			return eid.First, nil
+			// Whatever comes is new, and comes after yesterday; z/ would be the queue's snapshot.
+			return now.UTC().AddDate(0, 0, -1).Format(day), nil
 		}
 		return eid.After(head), nil
 	case startAt:
 		return eid.FromTime(p.at, eid.Millisecond)
 	default:
-		return now.UTC().Format("z/2006/01/02"), nil
+		return now.UTC().Format(day), nil
 	}
 }
 

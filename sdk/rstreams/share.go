@@ -2,6 +2,7 @@ package rstreams
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,7 +33,17 @@ func (s *Share) has(e *Event, malformed error) bool {
 	return max(h, -h) == int64(s.Index)
 }
 
-// passOver moves the position past an event that belongs to another instance.
+// reach moves the position where no event takes it.
+func (r *Reader) reach(ctx context.Context, p *piece) error {
+	if !p.start || r.onLatest == nil {
+		r.passOver(p.passed)
+		return nil
+	}
+	r.position = p.passed
+	return r.onLatest(ctx, p.passed)
+}
+
+// passOver moves the position past what is not delivered.
 func (r *Reader) passOver(position string) {
 	if position == "" {
 		return

@@ -32,6 +32,10 @@ type piece struct {
 	last bool
 	// long stands for one line that is too long to be an event. The piece has no text then.
 	long bool
+	// passed, if set, is a position that the read has reached without an event, and start tells that it begins there. The piece
+	// has no part then.
+	passed string
+	start  bool
 	// err ends the read.
 	err error
 }
