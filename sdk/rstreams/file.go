@@ -67,7 +67,17 @@ const (
 	entrySize = 200
 	// parallelUploads is how many objects are stored at a time.
 	parallelUploads = 4
+	// sectionEntry is about what an entry of the table of sections takes in the index beside the queue's name, tableMargin what the
+	// rest of the item does: attributes, and the names of queue, bucket and key.
+	sectionEntry = 140
+	tableMargin  = 500 + ref.MaxQueueBytes + 1024 + 1024
 )
+
+// sections returns how many sections an object of the queue may have: the table of them has to fit an item of the index, or the bus
+// refuses the pointer although its object is stored.
+func (w *Writer) sections(queue string) int {
+	return min(w.o.Blobs.Sections, (store.MaxInlineItem-tableMargin)/(sectionEntry+len(queue)))
+}
 
 // newFile begins an object. w.mu is held.
 func (w *Writer) newFile(prefix string) *file {
@@ -135,7 +145,7 @@ func (w *Writer) appendToFile(b *batch, e *Event) (Ack, error) {
 		w.closeSection(b)
 	}
 	switch {
-	case len(f.sections) >= w.o.Blobs.Sections || b.events > eid.MaxCounter || f.names >= maxNames:
+	case len(f.sections) >= w.sections(b.queue) || b.events > eid.MaxCounter || f.names >= maxNames:
 		w.seal(b)
 	case b.events == 1 && w.o.Chunk.Linger > 0 && !w.armed:
 		w.arm()
@@ -154,7 +164,7 @@ func (w *Writer) closeSection(b *batch) {
 	f.count, b.text = 0, w.spare
 	switch w.spare = nil; {
 	case b.text != nil:
-	case s.size >= w.o.Blobs.SectionBytes && len(f.sections) < w.o.Blobs.Sections:
+	case s.size >= w.o.Blobs.SectionBytes && len(f.sections) < w.sections(b.queue):
 		b.text = make([]byte, 0, cap(s.text)) // The next one will be as large.
 	default:
 		b.text = texts.get()

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/rstreams-go/rstreams/bus/deadletter"
+	"github.com/rstreams-go/rstreams/bus/store"
 	"github.com/rstreams-go/rstreams/sdk/rstreams"
 	"github.com/rstreams-go/rstreams/sdk/rstreamstest"
 )
@@ -38,6 +40,59 @@ func TestALargeEventOfAQueueWithALongNameIsWritten(t *testing.T) {
 	}
 	if n != 1 {
 		t.Errorf("%d events", n)
+	}
+}
+
+// TestEventsInManySectionsOfAQueueWithALongNameAreRead: the name stands beside each section in the index.
+func TestEventsInManySectionsOfAQueueWithALongNameAreRead(t *testing.T) {
+	for _, length := range []int{1, 250, 600, 2048 - len(store.SnapshotSuffix)} {
+		bus := rstreamstest.New(t)
+		queue := strings.Repeat("q", length)
+		w, err := bus.NewWriter(rstreams.WriterOptions{
+			Bot: "b", Queue: queue, Path: rstreams.PathBlobs, Blobs: rstreams.BlobOptions{Sections: 1000, SectionBytes: 1},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const n = 1100
+		for i := range n {
+			if _, err := w.Put(t.Context(), number{i}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, letters := len(bus.Events(queue)), len(bus.Events(deadletter.Queue)); got != n || letters != 0 {
+			t.Errorf("a name of %d bytes: %d events were acknowledged, %d can be read, %d dead letters", length, n, got, letters)
+		}
+	}
+}
+
+// TestLargeLettersAreUnsentLikeAnyEvent: a letter may be longer than the writer's events.
+func TestLargeLettersAreUnsentLikeAnyEvent(t *testing.T) {
+	bus, refuse := throttled(t)
+	refuse.Store(true)
+	w, err := bus.NewWriter(rstreams.WriterOptions{Bot: "b", Queue: deadletter.Queue, MaxEventBytes: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{10, 5000, 20} {
+		if _, err := w.Put(t.Context(), strings.Repeat("x", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.Close(ctx); err == nil {
+		t.Fatal("no error")
+	}
+	var sizes []int
+	for _, e := range w.Unsent() {
+		sizes = append(sizes, len(e.Payload))
+	}
+	if !slices.Equal(sizes, []int{12, 5002, 22}) {
+		t.Errorf("unsent are payloads of %v bytes", sizes)
 	}
 }
 

@@ -214,14 +214,18 @@ func (w *Writer) append(e *Event) (Ack, error) {
 
 // permit refuses lines that are too long. size counts the newline.
 func (w *Writer) permit(queue string, size int) error {
-	limit := w.o.MaxEventBytes
-	if queue == deadletter.Queue {
-		limit = max(limit, maxLetter)
-	}
-	if size-1 > limit {
+	if limit := w.longest(queue); size-1 > limit {
 		return fmt.Errorf("%w: its line has %d bytes, the writer permits %d", ErrTooLarge, size-1, limit)
 	}
 	return nil
+}
+
+// longest returns how long the line of an event of the queue may be.
+func (w *Writer) longest(queue string) int {
+	if queue == deadletter.Queue {
+		return max(w.o.MaxEventBytes, maxLetter)
+	}
+	return w.o.MaxEventBytes
 }
 
 // take counts an event whose line of size bytes was appended to b. w.mu is held.
@@ -373,7 +377,7 @@ func (w *Writer) Unsent() []Event {
 	defer w.mu.Unlock()
 	var events []Event
 	for _, b := range w.unsent {
-		lines := chunk.NewLines(b.lines(), w.o.MaxEventBytes+1)
+		lines := chunk.NewLines(b.lines(), w.longest(b.queue)+1)
 		for {
 			line, err := lines.Next()
 			if err != nil {

@@ -66,7 +66,8 @@ const (
 type BlobOptions struct {
 	// SectionBytes is the text that is compressed as one section, the least that a reader fetches; 0 means 10 MiB.
 	SectionBytes int
-	// Sections are the sections of an object; 0 means 10.
+	// Sections are the sections of an object, 1000 at most; 0 means 10. Where the queue's name is long, it has fewer, as the name
+	// stands beside each in the index.
 	Sections int
 	// Linger is how long an event waits for others; 0 means 10 s. Less than 0 means until a bound is reached or Flush.
 	Linger time.Duration
@@ -137,7 +138,7 @@ const (
 	defaultSections     = 10
 	defaultFileLinger   = 10 * time.Second
 	defaultFileBytes    = 64 << 20
-	maxSections         = 1000 // A pointer with so many fits a record by far.
+	maxSections         = 1000 // A pointer with so many fits a record.
 )
 
 // resolve applies defaults, and reports everything that is wrong.
