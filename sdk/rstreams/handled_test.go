@@ -3,10 +3,12 @@ package rstreams_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/rstreams-go/rstreams/bus/deadletter"
 	"github.com/rstreams-go/rstreams/sdk/rstreams"
 	"github.com/rstreams-go/rstreams/sdk/rstreamstest"
 )
@@ -147,4 +149,55 @@ func TestFollowingReadMeetsASkippedGapOnce(t *testing.T) {
 			t.Fatal(values, r.Stats().Gaps, err)
 		}
 	})
+}
+
+func TestRefusedOutputKeepsTheOthersFromBeingWritten(t *testing.T) {
+	boom := errors.New("boom")
+	for name, c := range map[string]struct {
+		result rstreams.Result
+		err    error
+	}{
+		"no payload":         {rstreams.Emit(number{1}, nil), nil},
+		"no JSON":            {rstreams.Emit(number{1}, func() {}), nil},
+		"too large":          {rstreams.Emit(number{1}, strings.Repeat("x", 2000)), nil},
+		"no queue":           {rstreams.Emit(number{1}).And(rstreams.EmitTo("\n", number{2})), nil},
+		"a letter beside it": {rstreams.Emit(number{1}, nil), rstreams.DeadLetterAt(boom, 0)},
+		"a place behind":     {rstreams.Emit(number{1}), rstreams.DeadLetterAt(boom, 0, 2)},
+		"a place before":     {rstreams.Emit(number{1}), rstreams.DeadLetterAt(boom, -1)},
+		"no place":           {rstreams.Emit(number{1}), rstreams.DeadLetterAt(boom)},
+	} {
+		bus := rstreamstest.New(t)
+		bus.Put("in", numbers(2)...)
+		o := enrichOptions()
+		o.Batch.Records, o.Write.MaxEventBytes = 2, 1000
+		for range 3 {
+			stats, err := bus.EnrichBatch(t.Context(), o, func(context.Context, []rstreams.Event) (rstreams.Result, error) {
+				return c.result, c.err
+			})
+			if err == nil || stats.Events != 0 || strings.HasPrefix(name, "a place") && !errors.Is(err, boom) {
+				t.Errorf("%s: %v, %+v", name, err, stats)
+			}
+		}
+		for _, queue := range []string{"out", deadletter.Queue} {
+			if n := len(bus.Events(queue)); n != 0 || bus.Position("bot", "in") != "" {
+				t.Errorf("%s: the events were never handled, and %s has %d", name, queue, n)
+			}
+		}
+	}
+}
+
+func TestOutputsUpToTheWritersLimitAreWritten(t *testing.T) {
+	bus := rstreamstest.New(t)
+	bus.Put("in", number{0})
+	o := enrichOptions()
+	o.Write.MaxEventBytes = 1000
+	large := strings.Repeat("x", 600)
+	bus.Enrich(o, func(context.Context, rstreams.Event) (rstreams.Result, error) {
+		return rstreams.Emit(large, large).And(rstreams.EmitTo("bot:other", large)), rstreams.DeadLetter(errors.New("boom"))
+	})
+	for queue, want := range map[string]int{"out": 2, "bot.other": 1, deadletter.Queue: 1} {
+		if got := len(bus.Events(queue)); got != want {
+			t.Errorf("%s has %d events, want %d", queue, got, want)
+		}
+	}
 }

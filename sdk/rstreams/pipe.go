@@ -7,9 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/rstreams-go/rstreams/bus/deadletter"
-	"github.com/rstreams-go/rstreams/bus/event"
 )
 
 // pipeline is one run of Enrich or Offload.
@@ -270,6 +267,10 @@ func (p *pipeline) handle(ctx, reading context.Context, s *source, events []Even
 				continue
 			}
 		case errors.As(err, &dead):
+			if wrong := dead.check(len(events)); wrong != nil {
+				err = fmt.Errorf("%w: %w", wrong, err)
+				break
+			}
 			if result.kind == resultNone {
 				result = Handled()
 			}
@@ -338,27 +339,13 @@ func (p *pipeline) accept(
 		}
 		return nil
 	}
-	if len(r.outputs) > 0 {
-		correlation, err := event.Correlate(events...)
-		if err != nil {
-			return add(Ack{}, err)
-		}
-		for i := range r.outputs {
-			if err := add(p.write(ctx, &r.outputs[i], correlation, done.source)); err != nil {
-				return err
-			}
-		}
+	outputs, letters, err := p.derive(s, events, done.source, r.outputs, dead, cause, attempts)
+	if err != nil {
+		return add(Ack{}, err)
 	}
-	letters := 0
-	if dead != nil {
-		for i := range events {
-			if dead.Indexes != nil && !slices.Contains(dead.Indexes, i) {
-				continue
-			}
-			if err := add(p.letter(ctx, s, &events[i], cause, attempts)); err != nil {
-				return err
-			}
-			letters++
+	for i := range outputs {
+		if err := add(p.w.put(ctx, &outputs[i], true)); err != nil {
+			return err
 		}
 	}
 	p.count(func(st *RunStats) {
@@ -374,45 +361,4 @@ func (p *pipeline) count(fn func(*RunStats)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fn(&p.stats)
-}
-
-// write puts one derived event.
-func (p *pipeline) write(ctx context.Context, o *Output, c *Correlation, source int64) (Ack, error) {
-	enc := encoders.get()
-	defer encoders.put(enc)
-	payload, err := enc.encode(o.Payload)
-	if err != nil {
-		return Ack{}, fmt.Errorf("payload: %w", err)
-	}
-	if o.SourceTimestamp != 0 {
-		source = o.SourceTimestamp
-	}
-	return p.w.put(ctx, &Event{
-		Queue: o.Queue, Payload: payload, SourceTimestamp: source, Units: o.Units, Extra: o.Extra, Correlation: c,
-	}, true)
-}
-
-// letter writes an event that the handler gave up on to the dead-letter queue.
-func (p *pipeline) letter(ctx context.Context, s *source, e *Event, cause error, attempts int) (Ack, error) {
-	line, err := event.AppendLine(nil, e, -1)
-	if err != nil {
-		line = e.Payload
-	}
-	l := deadletter.Letter{
-		Reason: deadletter.ReasonHandler, Error: cause.Error(), Queue: s.reader.queue, Bot: p.o.Bot,
-		EID: e.EID, Attempts: attempts, At: p.bus.millis(), Bare: err != nil,
-	}
-	l.SetRaw(slices.Clip(trimNewline(line)))
-	c, err := event.Correlate(*e)
-	if err != nil {
-		return Ack{}, err
-	}
-	return p.write(ctx, &Output{Queue: deadletter.Queue, Payload: l}, c, e.SourceTimestamp)
-}
-
-func trimNewline(b []byte) []byte {
-	if n := len(b); n > 0 && b[n-1] == '\n' {
-		return b[:n-1]
-	}
-	return b
 }

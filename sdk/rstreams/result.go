@@ -1,6 +1,7 @@
 package rstreams
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -94,9 +95,28 @@ type DeadLetterError struct {
 func DeadLetter(err error) error { return &DeadLetterError{Err: err} }
 
 // DeadLetterAt gives up on some events of a batch, by their places in it. The others count as handled, and what the handler
-// returned beside the error is written.
+// returned beside the error is written. Without places, or with one that the batch does not have, it ends the run like any other error.
 func DeadLetterAt(err error, indexes ...int) error {
-	return &DeadLetterError{Indexes: indexes, Err: err}
+	return &DeadLetterError{Indexes: append([]int{}, indexes...), Err: err}
+}
+
+// errPlace reports a DeadLetterAt that names events which the batch does not have, or none.
+var errPlace = errors.New("DeadLetterAt names no event of the batch")
+
+// check reports places that a batch of n events does not have: their events would count as handled, and be in no letter.
+func (e *DeadLetterError) check(n int) error {
+	if e.Indexes == nil {
+		return nil
+	}
+	for _, i := range e.Indexes {
+		if i < 0 || i >= n {
+			return fmt.Errorf("%w: %d of %d", errPlace, i, n)
+		}
+	}
+	if len(e.Indexes) == 0 {
+		return errPlace
+	}
+	return nil
 }
 
 // Error returns the reason.

@@ -115,16 +115,7 @@ func (w *Writer) name(queue string) string {
 
 // put fills in and takes the event.
 func (w *Writer) put(ctx context.Context, e *Event, wait bool) (Ack, error) {
-	e.Queue = w.name(e.Queue)
-	if e.Bot == "" {
-		e.Bot = w.o.Bot
-	}
-	if e.Timestamp == 0 {
-		e.Timestamp = w.bus.millis()
-	}
-	if e.SourceTimestamp == 0 {
-		e.SourceTimestamp = e.Timestamp
-	}
+	w.fill(e)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.room(ctx, wait); err != nil {
@@ -135,6 +126,38 @@ func (w *Writer) put(ctx context.Context, e *Event, wait bool) (Ack, error) {
 		return Ack{}, wrap("write", e.Queue, "", err)
 	}
 	return ack, nil
+}
+
+// fill sets what the event lacks.
+func (w *Writer) fill(e *Event) {
+	e.Queue = w.name(e.Queue)
+	if e.Bot == "" {
+		e.Bot = w.o.Bot
+	}
+	if e.Timestamp == 0 {
+		e.Timestamp = w.bus.millis()
+	}
+	if e.SourceTimestamp == 0 {
+		e.SourceTimestamp = e.Timestamp
+	}
+}
+
+// check fills in the event and tells why put would refuse it, whatever the state of the writer.
+func (w *Writer) check(e *Event) error {
+	w.fill(e)
+	if err := ref.ValidateQueue(e.Queue); e.Queue != "" && err != nil {
+		return wrap("write", e.Queue, "", err)
+	}
+	stored := *e
+	stored.Queue = ref.Queue(e.Queue)
+	text := texts.get()
+	defer func() { texts.put(text) }()
+	line, err := event.AppendLine(text, &stored, 0)
+	if err == nil {
+		text = line
+		err = w.permit(stored.Queue, len(line))
+	}
+	return wrap("write", e.Queue, "", err)
 }
 
 // room waits until an event may be taken. w.mu is held, but not while waiting.
