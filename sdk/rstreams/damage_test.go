@@ -234,4 +234,26 @@ func TestOverlappingChunksAreCorrupt(t *testing.T) {
 		t.Fatalf("%v %v, next chunk %s", values, err, second.Start)
 	}
 	wantRange(t, values, 0, 5)
+	// So it is for whoever goes on at the end of the first of them, which is within the second.
+	_, values, err = read(newReader(t, bus.Bus, "q", rstreams.ReadOptions{Start: first.End}))
+	if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "overlap") || len(values) != 0 {
+		t.Fatal(values, err)
+	}
+}
+
+func TestRunThatMetOverlappingChunksMeetsThemAgain(t *testing.T) {
+	bus := rstreamstest.New(t)
+	ids := bus.Put("in", numbers(5)...)
+	bus.Put("in", number{5})
+	again := chunksOf(t, bus, "in")[0]
+	again.Start, again.End = ids[3], strings.TrimSuffix(ids[4], "4")+"7"
+	if err := bus.Store().Chunks.Put(t.Context(), []store.Chunk{again}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		_, err := bus.Bus.Enrich(t.Context(), enrichOptions(), double)
+		if !errors.Is(err, store.ErrCorrupt) || bus.Position("bot", "in") != ids[4] {
+			t.Fatal(err, bus.Position("bot", "in"))
+		}
+	}
 }

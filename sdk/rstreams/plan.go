@@ -173,6 +173,17 @@ func (p *planner) query(s *segment, after string) (page store.Page, err error) {
 
 // connect proves that no chunk is missing, or doubled, between the last one and c.
 func (p *planner) connect(s *segment, last string, c *store.Chunk) error {
+	if from := strings.TrimSuffix(s.from, " "); last == "" && c.Start <= from && !p.r.set.lookup {
+		// The read goes on within c, unless another chunk ends there: c then has other events under the ids up to that place, and
+		// they would be taken for read.
+		doubled, err := p.endsAt(s, from)
+		if err != nil {
+			return err
+		}
+		if doubled {
+			last = from
+		}
+	}
 	if last != "" && c.Start <= last {
 		return fmt.Errorf("%w: chunks of %s overlap: one begins with %s, the one before ends with %s",
 			store.ErrCorrupt, s.queue, c.Start, last)
@@ -191,6 +202,29 @@ func (p *planner) connect(s *segment, last string, c *store.Chunk) error {
 		return p.gap(s, strings.TrimSuffix(reached, " "), c.Prev, "the chunk that begins with "+c.Start+" was written after it")
 	}
 	return nil
+}
+
+// endsAt tells whether a chunk of s ends with the event id.
+func (p *planner) endsAt(s *segment, id string) (bool, error) {
+	parsed, err := eid.Parse(id)
+	if err != nil {
+		return false, nil //nolint:nilerr // It is no event's id, but a prefix.
+	}
+	before := parsed.Prefix()
+	if parsed.Counter > 0 {
+		parsed.Counter--
+		before = parsed.String()
+	}
+	var page store.Page
+	err = p.r.retry(p.ctx, func() (err error) {
+		page, err = p.r.bus.core.store.Chunks.Query(p.ctx, s.queue, before, id, 1, p.r.set.page)
+		return err
+	})
+	var bad *store.ChunkError
+	if err != nil && !errors.As(err, &bad) { // What is no chunk, before the position, is not of this read.
+		return false, fmt.Errorf("index of %s at %q: %w", s.queue, id, err)
+	}
+	return len(page.Chunks) > 0, nil
 }
 
 // arrived proves that the segment was read up to its head. Behind a gap that is passed over, the head is what was read last.

@@ -120,6 +120,8 @@ type settings struct {
 	ReadOptions
 	// block is the size of a piece of decoded text, page the compressed bytes of a query's answer.
 	block, page int
+	// lookup tells that one known event is wanted, whatever is wrong with its neighbours.
+	lookup bool
 }
 
 // resolve applies defaults and the session's values, and reports everything that is wrong.

@@ -32,7 +32,12 @@ func (b *Bus) Get(ctx context.Context, queue, id string) (Event, error) {
 		start = eid.SnapshotPrefix + start
 	}
 	view := &Bus{core: b.core} // No stop time of a session ends the look-up with a wrong answer.
-	for e, err := range view.Read(ctx, queue, ReadOptions{Start: start, End: id, Limit: 1, Parallel: 1}) {
+	r, err := view.NewReader(queue, ReadOptions{Start: start, End: id, Limit: 1, Parallel: 1})
+	if err != nil {
+		return Event{}, wrap("get", ref.Queue(queue), id, err)
+	}
+	r.set.lookup = true
+	for e, err := range r.All(ctx) {
 		switch {
 		case errors.Is(err, ErrGap), errors.Is(err, ErrNoSnapshot):
 			return Event{}, notFound()
