@@ -256,4 +256,16 @@ func TestRunThatMetOverlappingChunksMeetsThemAgain(t *testing.T) {
 			t.Fatal(err, bus.Position("bot", "in"))
 		}
 	}
+	// Who passes over gaps is told, and gets what lies behind.
+	o := enrichOptions()
+	var gaps []*rstreams.GapError
+	o.Read.Gaps, o.Read.OnGap = rstreams.GapSkip, func(g *rstreams.GapError) { gaps = append(gaps, g) }
+	var got []string
+	_, err := bus.Bus.Enrich(t.Context(), o, func(_ context.Context, e rstreams.Event) (rstreams.Result, error) {
+		got = append(got, e.EID)
+		return rstreams.Handled(), nil
+	})
+	if err != nil || len(got) != 4 || got[2] != again.End || len(gaps) != 1 || gaps[0].After != ids[3] || gaps[0].Missing != ids[4] {
+		t.Fatal(got, gaps, err)
+	}
 }

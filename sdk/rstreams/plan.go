@@ -180,13 +180,15 @@ func (p *planner) connect(s *segment, last string, c *store.Chunk) error {
 		if err != nil {
 			return err
 		}
+		if doubled && p.r.set.Gaps == GapFail {
+			return overlap(s, from, c)
+		}
 		if doubled {
-			last = from
+			return p.gap(s, c.Start, from, "the chunk that ends with "+c.End+" has these ids too")
 		}
 	}
 	if last != "" && c.Start <= last {
-		return fmt.Errorf("%w: chunks of %s overlap: one begins with %s, the one before ends with %s",
-			store.ErrCorrupt, s.queue, c.Start, last)
+		return overlap(s, last, c)
 	}
 	if c.Prev == "" || !strings.HasPrefix(c.Prev, s.within) || c.Prev >= c.Start {
 		return nil
@@ -202,6 +204,12 @@ func (p *planner) connect(s *segment, last string, c *store.Chunk) error {
 		return p.gap(s, strings.TrimSuffix(reached, " "), c.Prev, "the chunk that begins with "+c.Start+" was written after it")
 	}
 	return nil
+}
+
+// overlap reports that c begins before the end of the chunk before it.
+func overlap(s *segment, last string, c *store.Chunk) error {
+	return fmt.Errorf("%w: chunks of %s overlap: the one from %s to %s begins before %s, where another ends",
+		store.ErrCorrupt, s.queue, c.Start, c.End, last)
 }
 
 // endsAt tells whether a chunk of s ends with the event id.

@@ -105,7 +105,8 @@ type GapPolicy int
 const (
 	// GapFail ends the read with a *GapError.
 	GapFail GapPolicy = iota
-	// GapSkip goes on behind the gap, and logs it. The position moves past it.
+	// GapSkip goes on behind the gap, and logs it. The position moves past it. A read that goes on at the end of one chunk, within
+	// another that overlaps it, counts the events of the other up to there as a gap; with GapFail, an overlap is store.ErrCorrupt.
 	GapSkip
 )
 
