@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -255,26 +254,12 @@ func (j *writeJob) letter(ctx context.Context, n int64, place string, line []byt
 	l.Size = max(l.Size, size)
 	j.acks.put(deadletter.Queue, n)
 	_, err := j.w.PutTo(ctx, deadletter.Queue, l)
-	if errors.Is(err, rstreams.ErrTooLarge) {
-		// The whole line stays where it came from.
-		l.SetRaw(beginning(line, keptOfLine))
-		l.Size = max(int64(len(line)), size)
-		_, err = j.w.PutTo(ctx, deadletter.Queue, l)
-	}
 	if err != nil {
 		j.acks.takeBack(deadletter.Queue)
 		return fmt.Errorf("%s: cannot write the dead letter: %w", place, err)
 	}
 	j.bad++
 	return nil
-}
-
-// beginning returns about the first n bytes of line, and no part of a character.
-func beginning(line []byte, n int) []byte {
-	for n < len(line) && n > 0 && !utf8.RuneStart(line[n]) {
-		n--
-	}
-	return line[:min(n, len(line))]
 }
 
 // badLine tells whether the line is at fault, not the bus.
