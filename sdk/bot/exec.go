@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -365,7 +366,8 @@ func wish(err error) bool {
 	})
 }
 
-// cutShort tells whether err only says that the run's context ended, beside wishes at most. What failed before is a failure.
+// cutShort tells whether err only says that the run's context ended, beside wishes at most. What failed before, joined with that, is a
+// failure.
 func cutShort(err error) bool {
 	return all(err, func(part error) bool {
 		return errors.Is(part, ErrStopped) || errors.Is(part, context.Canceled) || wish(part)
@@ -383,8 +385,12 @@ func all(err error, fn func(part error) bool) bool {
 			return all(cause, fn)
 		}
 	case interface{ Unwrap() []error }:
-		if parts := e.Unwrap(); len(parts) > 0 {
+		if parts := e.Unwrap(); len(parts) > 0 && reflect.TypeOf(err) == reflect.TypeOf(errors.Join(err)) {
 			return !slices.ContainsFunc(parts, func(part error) bool { return !all(part, fn) })
+		}
+		// Other errors with several causes are mostly one failure, with its kind and its cause.
+		if _, panicked := errors.AsType[*PanicError](err); panicked {
+			return false
 		}
 	}
 	return fn(err)

@@ -81,8 +81,6 @@ type outcome struct {
 	Error json.RawMessage   `json:"error,omitempty"`
 	Data  json.RawMessage   `json:"data,omitempty"`
 	Bots  map[string]places `json:"checkpoints"`
-	// Begins tells where the reads of each queue began.
-	Begins map[string]begin `json:"begins,omitempty"`
 	// RunAgain tells that the instance asked for another run.
 	RunAgain bool `json:"runAgain,omitempty"`
 	// RetryAfter, in ms, is that of the RetryError among what is wrong, 0 for none; Wish tells that nothing else is.
@@ -100,6 +98,9 @@ type places struct {
 type place struct {
 	rstreams.Checkpoint
 	Expected string `json:"expected,omitempty"`
+	// From and Snapshot are those of a rstreams.LedgerEntry.
+	From     string `json:"from,omitempty"`
+	Snapshot string `json:"snapshot,omitempty"`
 }
 
 // report turns a ledger into what an instance reports.
@@ -111,7 +112,7 @@ func report(iid int, l *rstreams.Ledger, err error) outcome {
 			p = places{Read: map[string]place{}}
 			o.Bots[e.Bot] = p
 		}
-		p.Read[e.Ref] = place{Checkpoint: e.Checkpoint, Expected: e.Expected}
+		p.Read[e.Ref] = place{Checkpoint: e.Checkpoint, Expected: e.Expected, From: e.From, Snapshot: e.Snapshot}
 	}
 	return o
 }
@@ -128,9 +129,7 @@ func (a *attempt) instance(ctx context.Context, run *Run, session rstreams.Sessi
 	if _, asked := later(err); wish(err) && !asked {
 		err = nil // It only stopped.
 	}
-	o := report(index, ledger, err)
-	o.Begins = mine.met()
-	return o
+	return report(index, ledger, err)
 }
 
 // fanOut runs all instances and stores the checkpoints on which they agree.
@@ -297,9 +296,6 @@ func storeLeast(ctx context.Context, bus *rstreams.Bus, outcomes []outcome, bot,
 	if err != nil || !ok {
 		return err
 	}
-	if err := sameBegin(outcomes, ref); err != nil {
-		return err
-	}
 	// Backwards, because the instances' ledgers have refused what their code was not permitted: a replay begins before the
 	// checkpoint.
 	return bus.Checkpoint(ctx, rstreams.CheckpointRequest{
@@ -320,6 +316,10 @@ func least(outcomes []outcome, bot, ref string) (p place, ok bool, err error) {
 		case q.Expected != p.Expected:
 			return place{}, false, fmt.Errorf("instance %d of the fan-out began at %q of %s, another at %q: %w",
 				o.IID, q.Expected, ref, p.Expected, rstreams.ErrStaleCheckpoint)
+		case q.From != p.From || q.Snapshot != p.Snapshot:
+			return place{}, false, fmt.Errorf("instance %d of the fan-out began to read %s at %q%s, another at %q%s, because a snapshot was "+
+				"registered or the start moved in between; nothing is checkpointed there: %w",
+				o.IID, ref, q.From, q.within(), p.From, p.within(), rstreams.ErrStaleCheckpoint)
 		}
 		p.Position = min(p.Position, q.Position)
 		p.Records += q.Records
@@ -328,4 +328,12 @@ func least(outcomes []outcome, bot, ref string) (p place, ok bool, err error) {
 		p.EndedTimestamp = max(p.EndedTimestamp, q.EndedTimestamp)
 	}
 	return p, true, nil
+}
+
+// within names the snapshot that was read, for messages.
+func (p place) within() string {
+	if p.Snapshot == "" {
+		return ""
+	}
+	return " in snapshot " + p.Snapshot
 }

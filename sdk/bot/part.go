@@ -3,38 +3,20 @@ package bot
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"runtime/debug"
-	"strings"
 	"sync"
 
-	"github.com/rstreams-go/rstreams/bus/eid"
-	"github.com/rstreams-go/rstreams/bus/ref"
 	"github.com/rstreams-go/rstreams/sdk/rstreams"
 )
 
-// part is what an instance reads of the run's events, and notes where its reads began. It is safe for concurrent use.
+// part is what an instance reads of the run's events. It is safe for concurrent use.
 type part struct {
 	key func(e *rstreams.Event) int64
 	// stop ends what the instance does.
 	stop context.CancelCauseFunc
 
 	mu     sync.Mutex
-	begins map[string]begin
 	failed *PanicError // the first panic of key
-}
-
-// begin tells where an instance's reads of a queue began, by the events that they met, its own or not. Instances whose reads began
-// elsewhere have not dealt with the same part of the queue: the start depends on the clock (Today), the head (Latest) and the
-// registered snapshot, and those may change between the starts of two instances.
-type begin struct {
-	// First is the id of the first event, Least the least id.
-	First string `json:"first"`
-	Least string `json:"least"`
-	// Snapshot is the path of the newest snapshot of which there was an event, "" for none. A read that is in a snapshot when
-	// another one is registered begins again with that.
-	Snapshot string `json:"snapshot,omitempty"`
 }
 
 // newPart returns the part of an instance that stop ends; key nil means Hash of the id.
@@ -42,7 +24,7 @@ func newPart(key func(e *rstreams.Event) int64, stop context.CancelCauseFunc) *p
 	if key == nil {
 		key = func(e *rstreams.Event) int64 { return Hash(e.EID) }
 	}
-	return &part{key: key, stop: stop, begins: map[string]begin{}}
+	return &part{key: key, stop: stop}
 }
 
 // share returns the part as one of count; nil, which is everything, where it is the only one.
@@ -51,7 +33,6 @@ func (p *part) share(index, count int) *rstreams.Share {
 		return nil
 	}
 	return &rstreams.Share{Index: index, Count: count, Hash: func(e *rstreams.Event) int64 {
-		p.meet(e)
 		return p.hash(e, int64(index)+1)
 	}}
 }
@@ -86,62 +67,4 @@ func (p *part) result(err error) error {
 		return err
 	}
 	return errors.Join(p.failed, err)
-}
-
-// meet notes an event.
-func (p *part) meet(e *rstreams.Event) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	b, known := p.begins[e.Queue]
-	snapshot := ""
-	if strings.HasPrefix(e.EID, eid.SnapshotPrefix) {
-		snapshot = e.EID[:strings.LastIndexByte(e.EID, '/')+1]
-	}
-	if known && e.EID >= b.Least && snapshot <= b.Snapshot {
-		return
-	}
-	id := strings.Clone(e.EID) // An event's text keeps that of its neighbours.
-	if !known {
-		b.First, b.Least = id, id
-	}
-	b.Least, b.Snapshot = min(b.Least, id), strings.Clone(max(b.Snapshot, snapshot))
-	p.begins[strings.Clone(e.Queue)] = b
-}
-
-// met returns where the reads of each queue began.
-func (p *part) met() map[string]begin {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return maps.Clone(p.begins) // Code that was left behind may read on.
-}
-
-// alike tells whether two instances read the same part of a queue. Code that looks up other events of the queue as well may
-// do so in another order, or other ones, in each instance: it is enough if either the first or the least is the same.
-func (b begin) alike(o begin) bool {
-	return (b.First == o.First || b.Least == o.Least) && b.Snapshot == o.Snapshot
-}
-
-// sameBegin returns an error unless all instances began at the same place of a queue, which is given as a reference.
-func sameBegin(outcomes []outcome, queueRef string) error {
-	queue := ref.Queue(queueRef)
-	first := outcomes[0].Begins[queue]
-	for _, o := range outcomes[1:] {
-		if b := o.Begins[queue]; !first.alike(b) {
-			return fmt.Errorf("%w: instance %d of the fan-out began to read %s at %s, another at %s, because a snapshot was registered "+
-				"or the start moved in between; nothing is checkpointed there", rstreams.ErrStaleCheckpoint, o.IID, queue,
-				b.place(), first.place())
-		}
-	}
-	return nil
-}
-
-// place names where the reads began, for messages.
-func (b begin) place() string {
-	switch {
-	case b.First == "":
-		return "no event"
-	case b.Snapshot != "" && !strings.HasPrefix(b.First, b.Snapshot):
-		return b.First + " and snapshot " + b.Snapshot
-	}
-	return b.First
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rstreams-go/rstreams/bus/chunk"
+	"github.com/rstreams-go/rstreams/bus/store"
 	"github.com/rstreams-go/rstreams/sdk/rstreams"
 )
 
@@ -196,7 +198,7 @@ func TestAWorkerTellsWhereItsReadsBegan(t *testing.T) {
 		f = got
 		answer := f.answer("r", time.Minute, []byte(`{"__cron":{"id":"b","iid":1,"icount":2,"ts":7}}`))
 		var o outcome
-		if err := json.Unmarshal([]byte(answer), &o); err != nil || !strings.HasSuffix(o.Begins["q"].First, "-0000000") || o.Begins["q"].First != o.Begins["q"].Least {
+		if err := json.Unmarshal([]byte(answer), &o); err != nil || !strings.HasSuffix(o.Bots["b"].Read["queue:q"].From, "-0000000") {
 			t.Errorf("%s, %v", answer, err)
 		}
 	})
@@ -248,4 +250,77 @@ func TestAPanicOfAKeyFailsTheRun(t *testing.T) {
 			})
 		}
 	}
+}
+
+// damageFirst makes the first n lines of q what is no event.
+func (f *fan) damageFirst(n int) {
+	f.t.Helper()
+	page, err := f.st.Chunks.Query(f.t.Context(), "q", "", "z/9", 10, 10<<20)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	c := page.Chunks[0]
+	text, err := chunk.AppendGunzip(nil, c.Gzip, 1<<20)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	for i := range n {
+		lines[i] = fmt.Sprintf("{\"damaged\":%d\n", i)
+	}
+	c.Gzip = chunk.AppendGzip(nil, []byte(strings.Join(lines, "")))
+	if err := f.st.Chunks.Put(f.t.Context(), []store.Chunk{c}); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestAnInstanceThatMeetsOnlyLinesThatAreNoEventsGetsOn(t *testing.T) {
+	f := new(fan)
+	b := Bot{FanOut: &FanOut{Instances: 2, Key: keyOf}}
+	b.Run = func(ctx context.Context, run *Run) error {
+		_, err := run.Bus.Offload(ctx, rstreams.OffloadOptions{From: []string{"q"}, Read: rstreams.ReadOptions{
+			From: rstreams.Earliest(), Malformed: rstreams.MalformedSkip,
+			OnMalformed: func(*rstreams.LineError) { time.Sleep(time.Second) },
+		}}, func(_ context.Context, e rstreams.Event) error { return f.see(run, e) })
+		return err
+	}
+	fanned(t, b, false, func(t *testing.T, got *fan) {
+		f = got
+		f.damageFirst(60)
+		for i := range 4 {
+			f.answer(fmt.Sprint("r", i), 20*time.Second, f.reserve())
+			time.Sleep(time.Minute)
+		}
+		if f.checkpoint().Position == "" {
+			t.Error("no progress")
+		}
+	})
+}
+
+func TestOneInstanceAloneMayLookAtOtherEventsFirst(t *testing.T) {
+	f := new(fan)
+	b := Bot{FanOut: &FanOut{Instances: 2, Key: keyOf}}
+	b.Run = func(ctx context.Context, run *Run) error {
+		if run.Instance == 0 {
+			for _, err := range run.Bus.Read(ctx, "q", rstreams.ReadOptions{Start: "z/", Limit: 1}) {
+				if err != nil {
+					return err
+				}
+			}
+		}
+		_, err := run.Bus.Offload(ctx, rstreams.OffloadOptions{From: []string{"q"}, Read: rstreams.ReadOptions{From: rstreams.Earliest()}},
+			func(ctx context.Context, e rstreams.Event) error { return nil })
+		return err
+	}
+	fanned(t, b, false, func(t *testing.T, got *fan) {
+		f = got
+		h := f.head()
+		cp := rstreams.CheckpointRequest{Bot: "b", Queue: "q", Checkpoint: rstreams.Checkpoint{Position: fmt.Sprintf("%s%07d", h[:len(h)-7], 20)}}
+		if err := f.bus.Checkpoint(t.Context(), cp); err != nil {
+			t.Fatal(err)
+		}
+		if a := f.answer("r", time.Minute, f.reserve()); a != "null" || f.checkpoint().Position != f.head() {
+			t.Errorf("answer %s, checkpoint %s", a, f.checkpoint().Position)
+		}
+	})
 }

@@ -399,7 +399,7 @@ func TestAFailureBesideTheEndOfTheProcessCounts(t *testing.T) {
 		"the end alone":    {fmt.Errorf("read: %w", errors.Join(context.Canceled, ErrStopped)), false},
 		"beside a wish":    {errors.Join(ErrStopped, rstreams.StopWithoutCheckpoint()), false},
 		"beside a failure": {errors.Join(ErrStopped, errBoom), true},
-		"in a failure":     {fmt.Errorf("%w, after %w", context.Canceled, errBoom), true},
+		"as its cause":     {fmt.Errorf("%w: %w", errBoom, context.Canceled), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, Bot{Run: func(ctx context.Context, _ *Run) error {

@@ -266,3 +266,15 @@ func TestALateInvocationsLockCoversTheRunAlthoughTheRowIsHardToRead(t *testing.T
 		}
 	})
 }
+
+func TestAFailureWhoseCauseIsTheEndOfTheRunIsNone(t *testing.T) {
+	kind := errors.New("feed")
+	for _, err := range []error{
+		fmt.Errorf("%w: fetch page 3: %w", kind, context.Canceled),
+		fmt.Errorf("%w: %w", rstreams.ErrDecode, context.Canceled),
+	} {
+		if !cutShort(err) {
+			t.Errorf("%v is not cut short", err)
+		}
+	}
+}

@@ -30,6 +30,8 @@ type CheckpointRequest struct {
 	Backwards bool
 	// Force writes whatever is stored, as Session.Force does. It is for operators.
 	Force bool
+
+	from, snapshot string // of the reader; see LedgerEntry
 }
 
 // Checkpoint moves a read checkpoint on condition of the stored position. Of several callers that expect the same position
@@ -133,6 +135,8 @@ type handle struct {
 	loaded    bool
 	fresh     bool   // expected was read for the read that begins
 	written   string // the last position that was written here
+	// from is the least id that the reader's first read could meet, snapshot the path of the newest snapshot that it has read, "" for none.
+	from, snapshot string
 	// doubtful is a checkpoint whose writing failed: it may be stored all the same.
 	doubtful Checkpoint
 }
@@ -186,7 +190,7 @@ func (h *handle) write(ctx context.Context, c Checkpoint) error {
 
 func (h *handle) try(ctx context.Context, c Checkpoint) error {
 	return h.bus.Checkpoint(ctx, CheckpointRequest{
-		Bot: h.bot, Queue: h.ref, Checkpoint: c, Expected: h.expected, Backwards: h.backwards,
+		Bot: h.bot, Queue: h.ref, Checkpoint: c, Expected: h.expected, Backwards: h.backwards, from: h.from, snapshot: h.snapshot,
 	})
 }
 

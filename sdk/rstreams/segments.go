@@ -61,10 +61,16 @@ func (r *Reader) open(ctx context.Context) (*route, error) {
 		return nil, err
 	}
 	way, err := r.route(row, start)
-	if err == nil && latest {
+	if err != nil {
+		return nil, err
+	}
+	if latest {
 		way.latest = strings.TrimSuffix(start, " ")
 	}
-	return way, err
+	if len(way.before) > 0 && way.before[0].prefix != "" {
+		r.handle.snapshot = max(r.handle.snapshot, way.before[0].within)
+	}
+	return way, nil
 }
 
 // rows returns the queue's row and whether it exists, and with the same request, where that is possible, has the bot's checkpoint

@@ -70,6 +70,10 @@ type LedgerEntry struct {
 	// Checkpoint is the newest one; its Records are those of all since Expected, the position that the bus had.
 	Checkpoint
 	Expected string
+	// From is the least id that the first of the reads could meet that were checkpointed, Snapshot the path of the newest snapshot
+	// that such a read was in; "" where there was none. Of instances that differ in them, one may have passed over events, as another's,
+	// that the other never met: the start depends on the clock (Today), the head (Latest) and the registered snapshot.
+	From, Snapshot string
 }
 
 // get returns the checkpoint that is held. A nil Ledger holds none.
@@ -103,6 +107,7 @@ func (l *Ledger) put(c CheckpointRequest) error {
 	}
 	c.Records += e.Records
 	e.Checkpoint = c.Checkpoint
+	e.From, e.Snapshot = cmp.Or(e.From, c.from), max(e.Snapshot, c.snapshot)
 	if l.entries == nil {
 		l.entries = map[ledgerKey]LedgerEntry{}
 	}

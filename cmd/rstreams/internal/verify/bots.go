@@ -61,6 +61,10 @@ func (c *checker) checkpoint(ctx context.Context, bot, kind, ref string, cp stor
 	position := strings.TrimSuffix(cp.Position, " ")
 	id, err := eid.Parse(position)
 	if err != nil {
+		// What comes later has an id of its time, and so is after a place that is past.
+		if t, err := eid.Time(position); err == nil && !t.After(c.o.Now()) {
+			return nil
+		}
 		if position > row.Head && position != "z/" && position != "z" && !strings.HasPrefix(row.Head, position) {
 			c.fault(at, "%s checkpoint %s is beyond the head %q: events would be skipped", kind, cp.Position, row.Head)
 		}

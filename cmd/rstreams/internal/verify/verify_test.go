@@ -501,3 +501,17 @@ func TestAReportIsJSON(t *testing.T) {
 		}
 	}
 }
+
+// A bot that begins at the newest event has a date where there is none.
+func TestABotThatBeganAtAnEmptyQueuesEndIsNoFault(t *testing.T) {
+	st := newBus(t)
+	bus := rstreams.New(st, rstreams.Options{})
+	_, err := bus.Offload(t.Context(), rstreams.OffloadOptions{Bot: "fresh", From: []string{"empty"}, Read: rstreams.ReadOptions{From: rstreams.Latest()}},
+		func(context.Context, rstreams.Event) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := check(t, st, Options{}); len(r.Faults) > 0 {
+		t.Errorf("%v", r.Faults)
+	}
+}
