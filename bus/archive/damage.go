@@ -58,6 +58,9 @@ func (a *Archiver) overlaps(ctx context.Context, c *store.Chunk, o *object) (boo
 	if o.last != "" {
 		return true, nil // The object has the other.
 	}
+	if o.end == "" {
+		return false, nil
+	}
 	last := len(o.end) - 1
 	before := o.end[:last] + string([]byte{o.end[last] - 1, '~'}) // after every other id below the end, as digits come before ~
 	page, _, err := a.query(ctx, c.Queue, before, o.end, 1)

@@ -98,7 +98,7 @@ func (r *Registry) claim(ctx context.Context, registrar string, b store.Registra
 			return row, exists, nil
 		case final:
 			c.Adopted = nil
-		case first && exists && !row.Archived && len(c.By) == 0 && c.Leaving == "":
+		case first && exists && runs(row) && len(c.By) == 0 && c.Leaving == "":
 			c.Adopted = &adopted{By: registrar, At: r.now().UnixMilli(), Was: configuration(row, b)}
 		}
 		if c.Leaving = ""; !known {
@@ -113,6 +113,11 @@ func (r *Registry) claim(ctx context.Context, registrar string, b store.Registra
 		}
 	}
 	return row, false, errClaimed
+}
+
+// runs tells whether a row is of a bot that could run. Others are made by a checkpoint, too.
+func runs(row store.Bot) bool {
+	return !row.Archived && (row.Invocation.Type != "" || row.Schedule != "" || len(row.Triggers) > 0)
 }
 
 // outcome is what became of a bot that its registrar has let go of.

@@ -28,7 +28,7 @@ func (m members) fields() fields {
 			continue
 		}
 		switch name {
-		case "time", "lambdaName", "timeout", "delay":
+		case "time", "timeZone", "lambdaName", "timeout", "delay":
 			if text, err := m.text(name); err == nil && text != "" && absent(text) {
 				continue
 			}

@@ -310,6 +310,9 @@ func (m members) bot(id string) (store.Registration, error) {
 	if absent(b.Schedule) {
 		b.Schedule = ""
 	}
+	if absent(b.TimeZone) {
+		b.TimeZone = ""
+	}
 	if err := checkTime(b.Schedule, b.TimeZone); err != nil {
 		return store.Registration{}, err
 	}

@@ -155,8 +155,8 @@ type retired struct {
 	Paused bool `json:"paused"`
 	// At is when it was retired, in ms.
 	At int64 `json:"at"`
-	// Said are the fields that its registrar had declared.
-	Said fields `json:"said,omitempty"`
+	// Said are the fields that its registrar had declared, nil where that was not noted.
+	Said fields `json:"said"`
 }
 
 // RetiredPrefix is what the names of the settings begin with that remember retired bots.
@@ -187,7 +187,13 @@ func (r *Registry) register(ctx context.Context, registrar string, d declaration
 	revived = noted && exists && row.Archived
 	b := d.Registration
 	if exists {
-		if revived {
+		by := registrarOf(row)
+		switch {
+		case first && registrar != "" && by != "" && by != registrar, revived && was.Said == nil:
+			// A bot that moves between resources is the new one's, whichever of them comes first, and nothing stays that
+			// only the other one had declared.
+			before = allFields[:]
+		case revived:
 			before = slices.Concat(before, was.Said)
 		}
 		b = d.onto(row, before)

@@ -93,7 +93,7 @@ func (b *Bus) send(ctx context.Context, r *retries, try func(ctx context.Context
 func (b *Bus) attempt(ctx context.Context, first bool, try func(ctx context.Context) error) error {
 	most := attemptTime
 	if end, ok := ctx.Deadline(); ok && first {
-		most = min(most, time.Until(end)*2/3)
+		most = min(most, max(time.Until(end)*2/3, time.Second))
 	}
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
