@@ -135,8 +135,7 @@ type handle struct {
 	loaded    bool
 	fresh     bool   // expected was read for the read that begins
 	written   string // the last position that was written here
-	// from is the least id that the reader's first read could meet, snapshot the path of the newest snapshot that it has read, "" for none.
-	from, snapshot string
+	begun     begun
 	// doubtful is a checkpoint whose writing failed: it may be stored all the same.
 	doubtful Checkpoint
 }
@@ -189,8 +188,9 @@ func (h *handle) write(ctx context.Context, c Checkpoint) error {
 }
 
 func (h *handle) try(ctx context.Context, c Checkpoint) error {
+	from, snapshot := h.begun.get()
 	return h.bus.Checkpoint(ctx, CheckpointRequest{
-		Bot: h.bot, Queue: h.ref, Checkpoint: c, Expected: h.expected, Backwards: h.backwards, from: h.from, snapshot: h.snapshot,
+		Bot: h.bot, Queue: h.ref, Checkpoint: c, Expected: h.expected, Backwards: h.backwards, from: from, snapshot: snapshot,
 	})
 }
 

@@ -128,9 +128,7 @@ func (p *planner) segment(s *segment, at *progressOf) (ended bool, err error) {
 			if err := p.connect(s, at.last, c); err != nil {
 				return false, err
 			}
-			if h := p.r.handle; h.from == "" {
-				h.from = s.prefix + max(c.Start, strings.TrimSuffix(s.from, " "))
-			}
+			p.r.handle.begun.at(s.prefix + max(c.Start, strings.TrimSuffix(s.from, " ")))
 			if err := p.add(s, c); err != nil {
 				return false, err
 			}

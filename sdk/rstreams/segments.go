@@ -68,7 +68,7 @@ func (r *Reader) open(ctx context.Context) (*route, error) {
 		way.latest = strings.TrimSuffix(start, " ")
 	}
 	if len(way.before) > 0 && way.before[0].prefix != "" {
-		r.handle.snapshot = max(r.handle.snapshot, way.before[0].within)
+		r.handle.begun.in(way.before[0].within)
 	}
 	return way, nil
 }

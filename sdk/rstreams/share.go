@@ -129,3 +129,29 @@ func (l *Ledger) Entries() []LedgerEntry {
 
 // plainBot is a bot's id as its row has it (C10).
 func plainBot(bot string) string { return strings.TrimSuffix(bot, "_reader") }
+
+// begun is where a reader's reads began. The goroutine that plans notes it while another checkpoints. The zero value is ready.
+type begun struct {
+	mu             sync.Mutex
+	from, snapshot string // see LedgerEntry
+}
+
+// at notes the least id that a read can meet; the first one counts.
+func (b *begun) at(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.from = cmp.Or(b.from, id)
+}
+
+// in notes that a read is in the snapshot with this path; the newest counts.
+func (b *begun) in(path string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.snapshot = max(b.snapshot, path)
+}
+
+func (b *begun) get() (from, snapshot string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.from, b.snapshot
+}
