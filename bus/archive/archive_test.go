@@ -105,26 +105,8 @@ type event struct {
 	n   int
 }
 
-// chunks returns a queue's chunks.
+// chunks returns a queue's chunks, and what is there of items that are none.
 func (w *world) chunks(queue string) (out []store.Chunk) {
-	w.t.Helper()
-	for after := ""; ; {
-		page, err := w.store.Chunks.Query(w.t.Context(), queue, after, "z0", 0, 0)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		for _, c := range page.Chunks {
-			after = c.End
-		}
-		out = append(out, page.Chunks...)
-		if !page.More {
-			return out
-		}
-	}
-}
-
-// indexed returns a queue's chunks, and what is there of items that are none.
-func (w *world) indexed(queue string) (out []store.Chunk) {
 	w.t.Helper()
 	for after := ""; ; {
 		page, err := w.store.Chunks.Query(w.t.Context(), queue, after, "z0", 1, 0)

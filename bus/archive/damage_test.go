@@ -143,7 +143,7 @@ func TestADamagedChunkIsPassedOverBeforeWhatFollowsItExpires(t *testing.T) {
 			w.write("q", 0, 3)
 			c.damage(w)
 			made := w.now
-			bad := w.indexed("q")[1]
+			bad := w.chunks("q")[1]
 			w.write("q", 5, 7)
 			for _, age := range []time.Duration{2 * time.Hour, ttl/4*3 - time.Second} {
 				w.now = made.Add(age)
